@@ -1,0 +1,334 @@
+"""What a run is: one frozen record, validated when it is made, free of torch.
+
+Every field says what it means in its annotation; the command's options and help are made from these, so a
+new knob is one documented field here. `Durations` are words: "300 epochs", "20000 steps", "1e9 examples".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from vitral.errors import UsageError
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
+
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UsageError(message)` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training.
+
+    Args:
+        amount: more than 0, or 0 for "not at all".
+        unit: of `amount`. An epoch is one pass over the training split, an example is one picture.
+    """
+
+    amount: float
+    unit: Literal["epochs", "steps", "examples"]
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.amount < 1e15, f"a duration must be between 0 and 1e15 {self.unit}, not {self.amount:g}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read "10 epochs", "500steps", "1e6 examples"; a unit may be singular."""
+        match = re.fullmatch(r"\s*([0-9.eE+]+)\s*(epoch|step|example)s?\s*", text)
+        try:
+            amount = float(match[1]) if match else None
+        except ValueError:
+            amount = None
+        if match is None or amount is None:
+            raise UsageError(
+                f"cannot read duration {text!r}: write it like '10 epochs', '500 steps' or '1e6 examples'."
+            )
+        return cls(amount, f"{match[2]}s")  # type: ignore[arg-type]
+
+    def steps(self, batch_size: int, examples_per_epoch: int) -> int:
+        """Whole optimizer steps, rounded up: at least 1 unless the duration is 0."""
+        examples = {"epochs": self.amount * examples_per_epoch, "examples": self.amount}
+        if self.unit == "steps":
+            return -int(-self.amount // 1)
+        return -int(-examples[self.unit] // batch_size)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From decoded pixels to the model's input; part of the artefact, the same for every verb.
+
+    The picture (turned upright by its EXIF orientation) is resized, cut at its centre to `crop`, and each
+    channel becomes `(value / 255 - mean) / std`.
+    """
+
+    crop: Annotated[Size, "height and width of the model's input in pixels"] = (224, 224)
+    resize: Annotated[
+        int | Size | None,
+        "shorter side before the cut, in pixels; HEIGHTxWIDTH squashes to it; none leaves the picture's size",
+    ] = 256
+    interpolation: Annotated[Interpolation, "of the resize, with antialiasing"] = "bilinear"
+    mean: Annotated[tuple[float, float, float], "per channel, of values in [0, 1]"] = (0.5, 0.5, 0.5)
+    std: Annotated[tuple[float, float, float], "per channel, of values in [0, 1]"] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        sizes = (*self.crop, *(self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)))
+        require(
+            all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}"
+        )
+        require(
+            all(value > 0 for value in self.std), f"std must be more than 0 in every channel, not {self.std}"
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, and what it starts from. `None` keeps what the variant or the weights say."""
+
+    name: Annotated[str | None, "a key of `vitral models`, like ViT-B/16; with weights, the weights say"] = (
+        None
+    )
+    weights: Annotated[str | None, "folder or file of weights to start from; none trains from scratch"] = None
+    image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
+    pool: Annotated[
+        Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"
+    ] = None
+    positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
+    representation_size: Annotated[int | None, "width of the tanh pre-logits layer"] = None
+    gelu: Annotated[Literal["tanh", "exact"] | None, "form of the GELU"] = None
+    width: Annotated[int | None, "D, the size of a token"] = None
+    depth: Annotated[int | None, "number of encoder blocks"] = None
+    num_heads: Annotated[int | None, "attention heads"] = None
+    mlp_dim: Annotated[int | None, "hidden size of the MLP"] = None
+    dropout: Annotated[float | None, "after every dense layer but qkv, and after the positions"] = None
+    stochastic_depth: Annotated[float | None, "largest rate at which a residual branch is dropped"] = None
+    head_bias: Annotated[float, "initial bias of the head (sigmoid loss: about -ln of the class count)"] = 0.0
+    checkpoint_blocks: Annotated[bool, "recompute each block in the backward pass to save memory"] = False
+    freeze: Annotated[
+        tuple[str, ...], "patterns of parameter names that do not learn, like 'patch_embedding.*,blocks.*'"
+    ] = ()
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures are and how they are read."""
+
+    path: Annotated[str, "folder or table of pictures"] = ""
+    path_column: Annotated[str | None, "column of a table that holds the picture's path"] = None
+    label_column: Annotated[str | None, "column of a table that holds the label"] = None
+    image_folder: Annotated[
+        str | None, "folder that a table's paths start from; default: the table's own"
+    ] = None
+    multi_label: Annotated[bool, "several labels per picture, separated by ';' in the label column"] = False
+    validation_fraction: Annotated[float, "share of train to hold out where there is no validation split"] = (
+        0.1
+    )
+    on_bad_image: Annotated[
+        Literal["fail", "skip"], "an unreadable training picture stops the run, or is left out"
+    ] = "fail"
+    max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = 89_478_485
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.validation_fraction < 1,
+            f"validation_fraction must be at least 0 and below 1, not {self.validation_fraction:g}",
+        )
+        require(self.max_pixels >= 1, f"max_pixels must be at least 1, not {self.max_pixels}")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How a training picture is varied. Off where 0.
+
+    Sources: Inception crop as in the ViT authors' code; RandAugment and Mixup strengths as in arXiv
+    2106.10270, section 3; CutMix arXiv 1905.04899; random erasing arXiv 1708.04896.
+    """
+
+    crop: Annotated[
+        Literal["inception", "resize-random", "none"],
+        "inception: random area and shape; resize-random: resize, then cut at a random place; none: as in evaluation",
+    ] = "inception"
+    min_area: Annotated[float, "smallest area of an inception crop, as a share of the picture"] = 0.05
+    padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
+    flip: Annotated[bool, "mirror half of the pictures left to right"] = True
+    randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
+    randaugment_magnitude: Annotated[float, "RandAugment strength, 0 to 10 (the papers go up to 20)"] = 0.0
+    colour_jitter: Annotated[float, "largest relative change of brightness, contrast and saturation"] = 0.0
+    erasing: Annotated[float, "probability of erasing a random rectangle"] = 0.0
+    mixup: Annotated[float, "alpha of Mixup's Beta distribution"] = 0.0
+    cutmix: Annotated[
+        float, "alpha of CutMix's Beta distribution; with Mixup on, each batch uses one of the two"
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.min_area <= 1, f"min_area must be above 0 and at most 1, not {self.min_area:g}")
+        require(0 <= self.padding <= 1024, f"padding must be 0 to 1024 pixels, not {self.padding}")
+        require(
+            0 <= self.randaugment_layers <= 16,
+            f"randaugment_layers must be 0 to 16, not {self.randaugment_layers}",
+        )
+        require(
+            0 <= self.randaugment_magnitude <= 30,
+            f"randaugment_magnitude must be 0 to 30, not {self.randaugment_magnitude:g}",
+        )
+        require(0 <= self.colour_jitter <= 1, f"colour_jitter must be 0 to 1, not {self.colour_jitter:g}")
+        require(0 <= self.erasing <= 1, f"erasing must be a probability, not {self.erasing:g}")
+        require(0 <= self.mixup <= 100, f"mixup must be 0 to 100, not {self.mixup:g}")
+        require(0 <= self.cutmix <= 100, f"cutmix must be 0 to 100, not {self.cutmix:g}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Which update, with which strength."""
+
+    name: Annotated[Literal["adam", "adamw", "sgd"], "adam and sgd take no weight decay"] = "adamw"
+    learning_rate: Annotated[float, "peak, reached after the warm-up"] = 1e-3
+    weight_decay: Annotated[
+        float, "decoupled, multiplied by the learning rate; matrices and kernels only"
+    ] = 0.0
+    momentum: Annotated[float, "of sgd"] = 0.9
+    beta1: Annotated[float, "of adam and adamw"] = 0.9
+    beta2: Annotated[float, "of adam and adamw"] = 0.999
+    clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
+    layer_decay: Annotated[
+        float, "factor of the learning rate from each layer to the one below; 1 is off"
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.learning_rate <= 1000, f"learning_rate must be above 0, not {self.learning_rate:g}")
+        require(0 <= self.weight_decay <= 100, f"weight_decay must be 0 or more, not {self.weight_decay:g}")
+        require(
+            self.weight_decay == 0 or self.name == "adamw",
+            f"weight_decay {self.weight_decay:g} needs optimizer adamw: {self.name} as in the papers has none.",
+        )
+        for name in ("momentum", "beta1", "beta2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value:g}")
+        require(self.clip_norm >= 0, f"clip_norm must be 0 or more, not {self.clip_norm:g}")
+        require(
+            0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}"
+        )
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long, and how the learning rate moves."""
+
+    duration: Annotated[Duration, "of the whole run, like '10 epochs' or '500 steps'"] = Duration(
+        10, "epochs"
+    )
+    warmup: Annotated[Duration, "the learning rate rises linearly from 0 over this long"] = Duration(
+        0, "steps"
+    )
+    decay: Annotated[Literal["cosine", "linear", "rsqrt", "constant"], "shape after the warm-up"] = "cosine"
+    final: Annotated[float, "learning rate at the end, as a share of the peak (cosine and linear)"] = 0.0
+    timescale: Annotated[
+        Duration, "of rsqrt: the rate is proportional to 1/sqrt(1 + steps after warm-up / this)"
+    ] = Duration(10_000, "steps")
+    cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(
+        0, "steps"
+    )
+
+    def __post_init__(self) -> None:
+        require(0 <= self.final <= 1, f"final must be 0 to 1, not {self.final:g}")
+        require(self.duration.amount > 0, "duration must be more than 0")
+        require(self.timescale.amount > 0, "timescale must be more than 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised."""
+
+    name: Annotated[
+        Literal["softmax", "sigmoid"], "cross-entropy over classes, or one yes/no question per class"
+    ] = "softmax"
+    label_smoothing: Annotated[float, "share of the target spread over all classes"] = 0.0
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing:g}",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop."""
+
+    batch_size: Annotated[int, "pictures per optimizer step, over all devices"] = 128
+    micro_batch_size: Annotated[int | None, "pictures per forward pass; default: the whole batch"] = None
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None, "default: bfloat16 on a GPU, float32 on a CPU"
+    ] = None
+    average: Annotated[
+        float, "decay of the running average of the weights that is evaluated and kept; 0 is off"
+    ] = 0.0
+    seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
+    evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")
+    checkpoint_every: Annotated[Duration, "what a crash can cost at most"] = Duration(1, "epochs")
+    log_every: Annotated[Duration, "one line in metrics.jsonl"] = Duration(10, "steps")
+    keep_checkpoints: Annotated[int, "newest checkpoints that stay on disk"] = 2
+
+    def __post_init__(self) -> None:
+        require(1 <= self.batch_size <= 2**24, f"batch_size must be 1 to 2^24, not {self.batch_size}")
+        if self.micro_batch_size is not None:
+            require(
+                1 <= self.micro_batch_size <= self.batch_size,
+                f"micro_batch_size must be 1 to batch_size ({self.batch_size}), not {self.micro_batch_size}",
+            )
+        require(0 <= self.average < 1, f"average must be at least 0 and below 1, not {self.average:g}")
+        require(0 <= self.seed < 2**63, f"seed must be 0 to 2^63 - 1, not {self.seed}")
+        require(
+            self.keep_checkpoints >= 1, f"keep_checkpoints must be at least 1, not {self.keep_checkpoints}"
+        )
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """What may differ from one start to the next without changing a single result."""
+
+    device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
+    workers: Annotated[int | None, "threads that read pictures; default: the number of cores"] = None
+    prefetch: Annotated[int, "batches made ahead"] = 4
+    compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
+    tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}"
+        )
+        require(1 <= self.prefetch <= 1024, f"prefetch must be 1 to 1024, not {self.prefetch}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run. The same `RunConfig` and the same pictures give the same bytes, `runtime` aside."""
+
+    recipe: Annotated[str, "the recipe that the other values started from"] = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        require(
+            not self.data.multi_label or self.loss.name == "sigmoid",
+            "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
+        )
