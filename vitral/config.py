@@ -37,9 +37,7 @@ class Duration:
     unit: Literal["epochs", "steps", "examples"]
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.amount < 1e15, f"a duration must be between 0 and 1e15 {self.unit}, not {self.amount:g}"
-        )
+        require(0 <= self.amount < 1e15, f"a duration must be between 0 and 1e15 {self.unit}, not {self.amount:g}")
 
     @classmethod
     def parse(cls, text: str) -> Duration:
@@ -85,26 +83,18 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         sizes = (*self.crop, *(self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)))
-        require(
-            all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}"
-        )
-        require(
-            all(value > 0 for value in self.std), f"std must be more than 0 in every channel, not {self.std}"
-        )
+        require(all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}")
+        require(all(value > 0 for value in self.std), f"std must be more than 0 in every channel, not {self.std}")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network, and what it starts from. `None` keeps what the variant or the weights say."""
 
-    name: Annotated[str | None, "a key of `vitral models`, like ViT-B/16; with weights, the weights say"] = (
-        None
-    )
+    name: Annotated[str | None, "a key of `vitral models`, like ViT-B/16; with weights, the weights say"] = None
     weights: Annotated[str | None, "folder or file of weights to start from; none trains from scratch"] = None
     image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
-    pool: Annotated[
-        Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"
-    ] = None
+    pool: Annotated[Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"] = None
     positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
     representation_size: Annotated[int | None, "width of the tanh pre-logits layer"] = None
     gelu: Annotated[Literal["tanh", "exact"] | None, "form of the GELU"] = None
@@ -128,16 +118,12 @@ class DataConfig:
     path: Annotated[str, "folder or table of pictures"] = ""
     path_column: Annotated[str | None, "column of a table that holds the picture's path"] = None
     label_column: Annotated[str | None, "column of a table that holds the label"] = None
-    image_folder: Annotated[
-        str | None, "folder that a table's paths start from; default: the table's own"
-    ] = None
+    image_folder: Annotated[str | None, "folder that a table's paths start from; default: the table's own"] = None
     multi_label: Annotated[bool, "several labels per picture, separated by ';' in the label column"] = False
-    validation_fraction: Annotated[float, "share of train to hold out where there is no validation split"] = (
-        0.1
+    validation_fraction: Annotated[float, "share of train to hold out where there is no validation split"] = 0.1
+    on_bad_image: Annotated[Literal["fail", "skip"], "an unreadable training picture stops the run, or is left out"] = (
+        "fail"
     )
-    on_bad_image: Annotated[
-        Literal["fail", "skip"], "an unreadable training picture stops the run, or is left out"
-    ] = "fail"
     max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = 89_478_485
 
     def __post_init__(self) -> None:
@@ -168,9 +154,7 @@ class AugmentationConfig:
     colour_jitter: Annotated[float, "largest relative change of brightness, contrast and saturation"] = 0.0
     erasing: Annotated[float, "probability of erasing a random rectangle"] = 0.0
     mixup: Annotated[float, "alpha of Mixup's Beta distribution"] = 0.0
-    cutmix: Annotated[
-        float, "alpha of CutMix's Beta distribution; with Mixup on, each batch uses one of the two"
-    ] = 0.0
+    cutmix: Annotated[float, "alpha of CutMix's Beta distribution; with Mixup on, each batch uses one of the two"] = 0.0
 
     def __post_init__(self) -> None:
         require(0 < self.min_area <= 1, f"min_area must be above 0 and at most 1, not {self.min_area:g}")
@@ -195,16 +179,12 @@ class OptimizerConfig:
 
     name: Annotated[Literal["adam", "adamw", "sgd"], "adam and sgd take no weight decay"] = "adamw"
     learning_rate: Annotated[float, "peak, reached after the warm-up"] = 1e-3
-    weight_decay: Annotated[
-        float, "decoupled, multiplied by the learning rate; matrices and kernels only"
-    ] = 0.0
+    weight_decay: Annotated[float, "decoupled, multiplied by the learning rate; matrices and kernels only"] = 0.0
     momentum: Annotated[float, "of sgd"] = 0.9
     beta1: Annotated[float, "of adam and adamw"] = 0.9
     beta2: Annotated[float, "of adam and adamw"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
-    layer_decay: Annotated[
-        float, "factor of the learning rate from each layer to the one below; 1 is off"
-    ] = 1.0
+    layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate <= 1000, f"learning_rate must be above 0, not {self.learning_rate:g}")
@@ -217,29 +197,21 @@ class OptimizerConfig:
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value:g}")
         require(self.clip_norm >= 0, f"clip_norm must be 0 or more, not {self.clip_norm:g}")
-        require(
-            0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}"
-        )
+        require(0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}")
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """How long, and how the learning rate moves."""
 
-    duration: Annotated[Duration, "of the whole run, like '10 epochs' or '500 steps'"] = Duration(
-        10, "epochs"
-    )
-    warmup: Annotated[Duration, "the learning rate rises linearly from 0 over this long"] = Duration(
-        0, "steps"
-    )
+    duration: Annotated[Duration, "of the whole run, like '10 epochs' or '500 steps'"] = Duration(10, "epochs")
+    warmup: Annotated[Duration, "the learning rate rises linearly from 0 over this long"] = Duration(0, "steps")
     decay: Annotated[Literal["cosine", "linear", "rsqrt", "constant"], "shape after the warm-up"] = "cosine"
     final: Annotated[float, "learning rate at the end, as a share of the peak (cosine and linear)"] = 0.0
-    timescale: Annotated[
-        Duration, "of rsqrt: the rate is proportional to 1/sqrt(1 + steps after warm-up / this)"
-    ] = Duration(10_000, "steps")
-    cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(
-        0, "steps"
+    timescale: Annotated[Duration, "of rsqrt: the rate is proportional to 1/sqrt(1 + steps after warm-up / this)"] = (
+        Duration(10_000, "steps")
     )
+    cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(0, "steps")
 
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, f"final must be 0 to 1, not {self.final:g}")
@@ -251,9 +223,9 @@ class ScheduleConfig:
 class LossConfig:
     """What is minimised."""
 
-    name: Annotated[
-        Literal["softmax", "sigmoid"], "cross-entropy over classes, or one yes/no question per class"
-    ] = "softmax"
+    name: Annotated[Literal["softmax", "sigmoid"], "cross-entropy over classes, or one yes/no question per class"] = (
+        "softmax"
+    )
     label_smoothing: Annotated[float, "share of the target spread over all classes"] = 0.0
 
     def __post_init__(self) -> None:
@@ -269,12 +241,8 @@ class TrainingConfig:
 
     batch_size: Annotated[int, "pictures per optimizer step, over all devices"] = 128
     micro_batch_size: Annotated[int | None, "pictures per forward pass; default: the whole batch"] = None
-    precision: Annotated[
-        Literal["float32", "bfloat16"] | None, "default: bfloat16 on a GPU, float32 on a CPU"
-    ] = None
-    average: Annotated[
-        float, "decay of the running average of the weights that is evaluated and kept; 0 is off"
-    ] = 0.0
+    precision: Annotated[Literal["float32", "bfloat16"] | None, "default: bfloat16 on a GPU, float32 on a CPU"] = None
+    average: Annotated[float, "decay of the running average of the weights that is evaluated and kept; 0 is off"] = 0.0
     seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
     evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")
     checkpoint_every: Annotated[Duration, "what a crash can cost at most"] = Duration(1, "epochs")
@@ -290,9 +258,7 @@ class TrainingConfig:
             )
         require(0 <= self.average < 1, f"average must be at least 0 and below 1, not {self.average:g}")
         require(0 <= self.seed < 2**63, f"seed must be 0 to 2^63 - 1, not {self.seed}")
-        require(
-            self.keep_checkpoints >= 1, f"keep_checkpoints must be at least 1, not {self.keep_checkpoints}"
-        )
+        require(self.keep_checkpoints >= 1, f"keep_checkpoints must be at least 1, not {self.keep_checkpoints}")
 
 
 @dataclass(frozen=True)
@@ -306,9 +272,7 @@ class RuntimeConfig:
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
 
     def __post_init__(self) -> None:
-        require(
-            self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}"
-        )
+        require(self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}")
         require(1 <= self.prefetch <= 1024, f"prefetch must be 1 to 1024, not {self.prefetch}")
 
 

@@ -1,0 +1,85 @@
+"""What a person sees: sentences, a live line on a terminal, plain lines elsewhere. Everything on standard error
+when standard output belongs to a JSON document."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_EVERY = 30.0
+"""Seconds between progress lines where there is no terminal to redraw."""
+
+
+class Screen:
+    """Where messages go.
+
+    Args:
+        json: standard output is kept for one JSON document.
+        quiet: only warnings and results.
+    """
+
+    def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._live: Live | None = None
+        self._last_plain = 0.0
+
+    def say(self, sentence: str) -> None:
+        """One line of information."""
+        if not self.quiet:
+            self.console.print(escape(sentence))
+
+    def decide(self, sentence: str) -> None:
+        """One line about something that vitral chose."""
+        if not self.quiet:
+            self.console.print(Text(f"  {sentence}", style="dim"))
+
+    def warn(self, sentence: str) -> None:
+        """One line that must not be overlooked."""
+        self.console.print(Text(f"warning: {sentence}", style="yellow"))
+
+    def result(self, sentence: str) -> None:
+        """One line of what came out."""
+        self.console.print(Text(sentence, style="bold"))
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> None:
+        """A table; columns numbered in `right` are aligned to the right."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        rightmost = set(right)
+        for i, name in enumerate(columns):
+            table.add_column(name, justify="right" if i in rightmost else "left", no_wrap=i == 0)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.console.print(table)
+
+    def progress(self, line: str, force: bool = False) -> None:
+        """Show how far things are: redrawn in place on a terminal, else a plain line now and then."""
+        if self.quiet:
+            return
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            if self._live is None:
+                self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+                self._live.start()
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        elif force or time.monotonic() - self._last_plain >= PLAIN_EVERY:
+            self._last_plain = time.monotonic()
+            self.console.print(escape(line))
+
+    def end_progress(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def error(sentence: str) -> None:
+    """One line about what went wrong, on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {sentence}", style="red"))
+    sys.stderr.flush()

@@ -1,0 +1,123 @@
+"""Top-1, top-5 and their like over a labelled split, counted exactly.
+
+Every picture counts once: an unreadable one, and one of a class that the model does not know, count as wrong.
+Numbers are gathered per picture and reduced in the order of the split, so that they do not depend on how the
+pictures were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitral.data.loader import Batch
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out for each picture, and the numbers made of it.
+
+    `logits` [pictures, classes] float32; the row of an unreadable picture is NaN. `unreadable` says why.
+    """
+
+    metrics: dict[str, Any]
+    logits: np.ndarray
+    unreadable: dict[int, str]
+
+
+def evaluate(
+    batches: Iterable[Batch],
+    logits_of: Callable[[np.ndarray], Tensor],
+    labels: Sequence[tuple[int, ...]],
+    classes: Sequence[str],
+    multi_label: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Run a model over a split.
+
+    Args:
+        batches: all pictures of the split, each once; `samples` are positions in `labels`.
+        logits_of: pixels [n, height, width, 3] uint8 -> scores [n, classes] float32.
+        stop: looked at before each batch; once true, the evaluation is given up and `None` returned.
+    """
+    logits = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
+    unreadable: dict[int, str] = {}
+    for batch in batches:
+        if stop():
+            return None
+        if len(batch):
+            logits[batch.samples] = logits_of(batch.images).numpy()
+        unreadable |= {sample: error.reason for sample, error in batch.unreadable}
+    measure = multi_label_metrics if multi_label else single_label_metrics
+    metrics = {"count": len(labels), "unreadable": len(unreadable), **measure(logits, labels, classes)}
+    return Evaluation(metrics, logits, unreadable)
+
+
+def single_label_metrics(
+    logits: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str]
+) -> dict[str, Any]:
+    """`top1`, `top5` (fractions), `loss` (mean negative log-likelihood of readable pictures of known classes),
+    and `per_class`: `count` and `top1` by class name."""
+    truth = np.array([label[0] for label in labels], dtype=np.int64)
+    known = (truth >= 0) & ~np.isnan(logits[:, 0])
+    place = np.full(len(truth), len(classes), dtype=np.int64)
+    place[known] = _places(logits[known], truth[known])
+    loss = -torch.from_numpy(logits[known]).double().log_softmax(dim=1).numpy()[np.arange(known.sum()), truth[known]]
+    per_class = {
+        name: {"count": int(of_class.sum()), "top1": float((place[of_class] < 1).mean())}
+        for k, name in enumerate(classes)
+        if (of_class := truth == k).any()
+    }
+    return {
+        "top1": float((place < 1).mean()),
+        "top5": float((place < TOP).mean()),
+        "loss": float(loss.mean()) if known.any() else None,
+        "per_class": per_class,
+    }
+
+
+def _places(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How many classes come before the true one; between equals the first in order comes first, as in argmax."""
+    rows = np.arange(len(truth))
+    own = logits[rows, truth][:, None]
+    before = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < truth[:, None]))
+    return np.asarray(before.sum(axis=1))
+
+
+def multi_label_metrics(
+    logits: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str]
+) -> dict[str, Any]:
+    """`mean_average_precision` over the classes present, `exact_match` at probability 0.5, `per_class` average
+    precision. `top1` is the share of pictures whose likeliest class is one of theirs, `top5` likewise."""
+    wanted = np.zeros(logits.shape, dtype=bool)
+    for row, label in enumerate(labels):
+        wanted[row, [k for k in label if k >= 0]] = True
+    readable = ~np.isnan(logits[:, 0])
+    scores = np.where(readable[:, None], logits, -np.inf)  # an unreadable picture is found last for every class
+    precision = {
+        name: _average_precision(scores[:, k], wanted[:, k]) for k, name in enumerate(classes) if wanted[:, k].any()
+    }
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    hits = np.take_along_axis(wanted, best, axis=1) & readable[:, None]
+    return {
+        "top1": float(hits[:, :1].any(axis=1).mean()),
+        "top5": float(hits.any(axis=1).mean()),
+        "mean_average_precision": float(np.mean(list(precision.values()))) if precision else None,
+        "exact_match": float((((scores > 0) == wanted).all(axis=1) & readable).mean()),
+        "per_class": {
+            n: {"count": int(wanted[:, classes.index(n)].sum()), "average_precision": p} for n, p in precision.items()
+        },
+    }
+
+
+def _average_precision(scores: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean, over the pictures that have the class, of the precision at their place in the ranking."""
+    ranked = wanted[np.argsort(-scores, kind="stable")]
+    return float((np.cumsum(ranked)[ranked] / (np.flatnonzero(ranked) + 1)).mean())

@@ -1,0 +1,165 @@
+"""From the user's words to a complete `RunConfig`: read the data, ask the recipe, apply the overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vitral import datasets
+from vitral.config import DataConfig, RunConfig
+from vitral.data.decode import decode
+from vitral.datasets.dataset import TRAIN, Dataset, Split
+from vitral.datasets.fingerprint import overlaps
+from vitral.errors import DataError, UnreadableImageError, UsageError
+from vitral.models import configuration
+from vitral.models.vit import ViTConfig
+from vitral.overrides import override, parse
+from vitral.presets import Facts
+from vitral.recipes import RECIPES, Recipe
+from vitral.registry import look_up
+from vitral.serving.predictor import choose_device
+from vitral.weights import Pretrained, read
+
+OVERLAP_LIMIT = 200_000
+"""Pictures up to which splits are compared byte for byte before a run; beyond, `vitral data check` does it."""
+
+SAMPLE = 32
+"""Training pictures that are opened to learn their size and colours."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: complete configuration, its data and weights, and what was decided and why."""
+
+    config: RunConfig
+    dataset: Dataset
+    pretrained: Pretrained | None
+    decisions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) -> Plan:
+    """Decide everything that a run needs.
+
+    Args:
+        recipe: a key of `RECIPES`.
+        words: overrides by dotted name, as words or values; "data.path" says where the pictures are.
+        dataset: pictures already read (from memory, say); `None` reads "data.path".
+
+    Raises:
+        UsageError, DataError, MissingInputError: as the parts say.
+    """
+    chosen = look_up("recipe", recipe, RECIPES)
+    first = _only(words, "data.", "training.seed", "runtime.device")
+    start = override(chosen.config or RunConfig(), first)
+    dataset = dataset or datasets.read(start.data, start.training.seed)
+    weights = words.get("model.weights")
+    pretrained = read(weights) if weights and weights != "none" else None
+    config, decisions = _ask(chosen, start, dataset, pretrained, words)
+    config = override(replace(config, recipe=recipe), words)
+    config = _settle_sizes(config, words, pretrained)
+    problems = list(dataset.warnings)
+    if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
+        problems += describe_overlaps(dataset.splits)
+    return Plan(config, dataset, pretrained, (*dataset.notes, *decisions), tuple(problems))
+
+
+def model_config(config: RunConfig, classes: int) -> ViTConfig:
+    """The network of a run from scratch."""
+    if config.model.name is None:
+        raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
+    return configuration(config.model.name, num_classes=classes, **model_overrides(config))
+
+
+def model_overrides(config: RunConfig) -> dict[str, Any]:
+    """Fields of `ViTConfig` that the run sets itself."""
+    named = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze") and v is not None}
+    return named
+
+
+def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
+    """A sentence if pictures of different splits are byte for byte the same."""
+    found = overlaps(splits, limit=1000)
+    if not found:
+        return []
+    first = "; ".join(f"{a} {path_a} = {b} {path_b}" for a, path_a, b, path_b in found[:3])
+    return [
+        f"{len(found)}{' or more' if len(found) >= 1000 else ''} pictures stand in two splits byte for byte ({first}), "
+        f"so measured accuracy is too good: `vitral data check` lists them."
+    ]
+
+
+def _ask(
+    recipe: Recipe, start: RunConfig, dataset: Dataset, pretrained: Pretrained | None, words: Mapping[str, Any]
+) -> tuple[RunConfig, list[str]]:
+    if recipe.choose is None:
+        config = start if pretrained is None else _from_weights(start, pretrained)
+        return config, []
+    size = words.get("model.image_size", words.get("preprocessing.crop"))
+    size = parse(size, tuple[int, int], "image_size") if isinstance(size, str) else size
+    facts = _look(dataset, start.data)
+    facts = replace(
+        facts,
+        gpu=choose_device(start.runtime.device).type != "cpu",
+        pretrained=pretrained.preprocessing if pretrained else None,
+        patch_size=pretrained.config.patch_size if pretrained else None,
+        image_size=size,
+    )
+    config, decisions = recipe.choose(facts)
+    return replace(config, data=replace(start.data, multi_label=facts.multi_label)), decisions
+
+
+def _from_weights(config: RunConfig, pretrained: Pretrained) -> RunConfig:
+    """A fixed recipe keeps its size; colours and interpolation are the weights'."""
+    theirs = pretrained.preprocessing
+    kept = replace(config.preprocessing, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation)
+    return replace(config, preprocessing=kept, model=replace(config.model, name=None))
+
+
+def _settle_sizes(config: RunConfig, words: Mapping[str, Any], pretrained: Pretrained | None) -> RunConfig:
+    """Make model and preprocessing agree on one input size, the one that the user named if any."""
+    size, crop = config.model.image_size, config.preprocessing.crop
+    if "model.image_size" in words and "preprocessing.crop" in words and size != crop:
+        raise UsageError(f"--model.image-size {size} and --preprocessing.crop {crop} differ: give one of the two.")
+    if "model.image_size" in words and size is not None:
+        config = override(config, {"preprocessing.crop": size})
+        if "preprocessing.resize" not in words and crop != size:
+            old = config.preprocessing.resize
+            scaled = round(old * min(size) / min(crop)) if isinstance(old, int) else (size if old else None)
+            config = override(config, {"preprocessing.resize": scaled})
+    else:
+        config = override(config, {"model.image_size": crop})
+    if pretrained is None:
+        model_config(config, 2)  # refuse a size that the patch does not divide before anything is made
+    return config
+
+
+def _look(dataset: Dataset, config: DataConfig) -> Facts:
+    """Open a few training pictures, spread evenly."""
+    train = dataset.splits[TRAIN]
+    heights, widths, grey = [], [], []
+    for i in np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int):
+        try:
+            pixels = decode(train.sources[i], config.max_pixels)
+        except UnreadableImageError:
+            continue
+        heights.append(pixels.shape[0])
+        widths.append(pixels.shape[1])
+        grey.append(bool((pixels == pixels[:, :, :1]).all()))
+    if not heights:
+        raise DataError("not one of a sample of the training pictures can be read: `vitral data check` says why.")
+    return Facts(
+        pictures=len(train),
+        classes=len(dataset.classes),
+        height=int(np.median(heights)),
+        width=int(np.median(widths)),
+        grey=all(grey),
+        multi_label=dataset.multi_label,
+    )
+
+
+def _only(words: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
+    return {name: value for name, value in words.items() if name.startswith(prefixes)}

@@ -1,0 +1,216 @@
+"""`Model`: a network with everything that belongs to it, and `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitral.config import Preprocessing
+from vitral.data.decode import decode
+from vitral.data.loader import Batch, batches
+from vitral.data.preprocessing import normalise, prepare
+from vitral.datasets.dataset import Source
+from vitral.errors import UnavailableError, UsageError
+from vitral.models.vit import VisionTransformer
+from vitral.weights import build, folder, read
+
+BATCH_SIZE = 32
+"""Pictures per forward pass; the numbers do not depend on it."""
+
+
+class Guess(NamedTuple):
+    """One answer: a class name and its probability in [0, 1]."""
+
+    label: str
+    probability: float
+
+
+class Model:
+    """A network, its preprocessing and its class names.
+
+    Attributes:
+        network: the module, in evaluation mode.
+        preprocessing: from decoded pixels to the network's input.
+        classes: names in the order of the scores.
+        descriptions: words for class names that are mere identifiers; may be empty.
+        multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
+        metrics: what was measured when the model was made.
+    """
+
+    def __init__(
+        self,
+        network: VisionTransformer,
+        preprocessing: Preprocessing,
+        classes: Sequence[str],
+        descriptions: dict[str, str] | None = None,
+        multi_label: bool = False,
+        metrics: dict[str, Any] | None = None,
+    ) -> None:
+        if len(classes) != network.config.num_classes:
+            raise UsageError(f"{len(classes)} class names for a head of {network.config.num_classes} classes.")
+        self.network = network.eval()
+        self.preprocessing = preprocessing
+        self.classes = tuple(classes)
+        self.descriptions = descriptions or {}
+        self.multi_label = multi_label
+        self.metrics = metrics or {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def with_preprocessing(self, **changes: Any) -> Model:
+        """The same model with some fields of its preprocessing changed."""
+        changed = replace(self.preprocessing, **changes)
+        return Model(self.network, changed, self.classes, self.descriptions, self.multi_label, self.metrics)
+
+    def pixels(self, source: Source) -> np.ndarray:
+        """A picture as the network sees it before normalisation: [crop height, crop width, 3] uint8.
+
+        Raises:
+            UnreadableImageError: it cannot be decoded.
+        """
+        return prepare(decode(source), self.preprocessing)
+
+    @torch.inference_mode()
+    def logits(self, pixels: np.ndarray) -> Tensor:
+        """Scores [n, classes] float32 on the CPU, of pixels [n, height, width, 3] uint8.
+
+        The row of a picture has the same bits whatever else is in the batch.
+        """
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        tokens = self.network.tokens(normalise(images, self.preprocessing.mean, self.preprocessing.std))
+        if len(tokens) == 1:
+            # A product with a single row takes another path through the matrix library, with other rounding.
+            return self.network.classify(tokens.expand(2, -1, -1))[:1].float().cpu()
+        return self.network.classify(tokens).float().cpu()
+
+    def probabilities_of(self, logits: Tensor) -> Tensor:
+        """Scores [n, classes] as probabilities."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    def batches(
+        self, sources: Sequence[Source], read: Callable[[Source], np.ndarray] | None = None, workers: int = 0
+    ) -> Iterator[Batch]:
+        """The pictures, prepared, in order; unreadable ones are named in their batch."""
+        make = read or self.pixels
+        ids = _in_order(len(sources))
+        return batches(ids, lambda _, sample: make(sources[sample]), self.preprocessing.crop, workers, prefetch=2)
+
+    def predict_proba(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
+        """Probabilities [n, classes] float32 of one or several pictures.
+
+        Args:
+            images: paths, encoded bytes, `PIL.Image.Image`s or uint8 arrays [height, width, 3].
+
+        Raises:
+            UnreadableImageError: a picture cannot be decoded.
+        """
+        sources = images if _is_several(images) else [images]
+        found = [torch.zeros(0, len(self.classes))]
+        for batch in self.batches(sources, workers=workers):
+            for _, error in batch.unreadable:
+                raise error
+            found.append(self.probabilities_of(self.logits(batch.images)))
+        return torch.cat(found).numpy()
+
+    def predict(self, images: Source | Sequence[Source], top: int = 5, workers: int = 0) -> Any:
+        """The `top` likeliest classes, best first: a list of `Guess` for one picture, a list of lists for several."""
+        guesses = [self.best(row, top) for row in self.predict_proba(images, workers)]
+        return guesses if _is_several(images) else guesses[0]
+
+    def best(self, probabilities: np.ndarray, top: int) -> list[Guess]:
+        """The `top` likeliest classes of one row of probabilities [classes]; equals keep the classes' order."""
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return [Guess(self.classes[k], float(probabilities[k])) for k in order]
+
+    @torch.inference_mode()
+    def features(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
+        """What the head sees: [n, width] float32, for probes and nearest neighbours."""
+        sources = images if _is_several(images) else [images]
+        found = [np.zeros((0, self.network.head.in_features), dtype=np.float32)]
+        for batch in self.batches(sources, workers=workers):
+            for _, error in batch.unreadable:
+                raise error
+            pixels = torch.from_numpy(batch.images).to(self.device)
+            found.append(
+                self.network.features(normalise(pixels, self.preprocessing.mean, self.preprocessing.std)).cpu().numpy()
+            )
+        return np.concatenate(found)
+
+    def save(self, path: str | Path, card: str = "") -> Path:
+        """Write a model folder (see `vitral.weights.folder`) and return its path."""
+        target = Path(path)
+        folder.write(
+            target,
+            self.network,
+            self.preprocessing,
+            self.classes,
+            self.descriptions,
+            self.multi_label,
+            self.metrics,
+            card,
+        )
+        return target
+
+
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """Load a model folder of vitral's, or published weights in a layout that `vitral.weights` knows.
+
+    Raises:
+        MissingInputError: nothing there. DataError: not a model, or damaged. UnavailableError: no such device.
+    """
+    pretrained = read(path)
+    network, _ = build(pretrained)
+    classes = pretrained.classes or tuple(str(k) for k in range(pretrained.config.num_classes))
+    return Model(
+        network.to(choose_device(device)),
+        pretrained.preprocessing,
+        classes,
+        pretrained.descriptions,
+        pretrained.multi_label,
+        pretrained.metrics,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU that is there, else the CPU.
+
+    Raises:
+        UsageError: no such kind of device. UnavailableError: this machine has none.
+    """
+    if name == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}: it takes auto, cpu, cuda, cuda:1 or mps.") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
+        device.type, 0
+    )
+    if (device.index or 0) >= count:
+        raise UnavailableError(
+            f"device {name} is not there ({count} of its kind): use --device cpu, or see `vitral doctor`."
+        )
+    return device
+
+
+def _is_several(images: Any) -> bool:
+    return isinstance(images, (list, tuple)) or (
+        isinstance(images, np.ndarray) and (images.ndim == 4 or images.dtype == object)
+    )
+
+
+def _in_order(count: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, count, BATCH_SIZE):
+        samples = np.arange(start, min(start + BATCH_SIZE, count))
+        yield np.zeros_like(samples), samples

@@ -1,0 +1,224 @@
+"""One training run while it runs: what the loop calls back to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitral.config import RunConfig
+from vitral.console import Screen
+from vitral.data.decode import decode
+from vitral.data.loader import Batch, batches
+from vitral.data.mixing import mix
+from vitral.data.order import sample_ids
+from vitral.data.preprocessing import normalise
+from vitral.data.random_streams import batch_generator, sample_generator, step_seed
+from vitral.data.transforms import augment
+from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
+from vitral.errors import DataError, StorageError
+from vitral.evaluation import evaluate_split, threads
+from vitral.serving.predictor import Model
+from vitral.training import checkpoint
+from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
+from vitral.training.loop import Cadence, Progress
+from vitral.training.losses import build_loss, targets
+
+AUGMENT, MIX = 0, 1
+"""Purposes of random streams: one picture's augmentation, one batch's mixing."""
+
+MAX_FAILED_SAVES = 3
+"""Checkpoints in a row that may fail before the run gives up."""
+
+
+@dataclass
+class Session:
+    """Implements `vitral.training.loop.Hooks` for pictures of a `Dataset`."""
+
+    config: RunConfig
+    dataset: Dataset
+    folder: Path
+    cadence: Cadence
+    device: torch.device
+    screen: Screen
+    stopped: Callable[[], bool]
+    forward: Callable[[Tensor], Tensor]
+    save_best: Callable[[Model], None]
+    descriptions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        self.metrics = JsonLines(self.folder / "metrics.jsonl")
+        self.speeds = JsonLines(self.folder / "speed.jsonl")
+        self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
+        self.loss_of = build_loss(self.config.loss)
+        self.train_split = self.dataset.splits[TRAIN]
+        self.skipped: dict[int, str] = {}
+        self.speed, self.recent = Speed(), Speed()
+        self.failed_saves = 0
+        self.last_line = ""
+        precision = self.config.training.precision or ("float32" if self.device.type == "cpu" else "bfloat16")
+        self.autocast = precision == "bfloat16"
+
+    # Data ----------------------------------------------------------------------------------------
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """The endless stream of training batches from `step` on; a pure function of seed and step."""
+        size, seed = self.config.training.batch_size, self.config.training.seed
+
+        def ids() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            start = step * size
+            while True:
+                yield sample_ids(start, size, len(self.train_split), seed)
+                start += size
+
+        runtime = self.config.runtime
+        crop = self.config.preprocessing.crop
+        return batches(ids(), self._make, crop, threads(runtime.workers), runtime.prefetch)
+
+    def _make(self, epoch: int, sample: int) -> np.ndarray:
+        pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
+        rng = sample_generator(self.config.training.seed, epoch, sample, AUGMENT)
+        return augment(pixels, rng, self.config.augmentation, self.config.preprocessing)
+
+    # Hooks ---------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Forward and backward in micro-batches; gradients are those of the batch's mean loss."""
+        self._account_for(batch)
+        config = self.config
+        torch.manual_seed(step_seed(config.training.seed, step))
+        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
+        images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
+        labels = [self.train_split.labels[sample] for sample in batch.samples]
+        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        rng = batch_generator(config.training.seed, step, MIX)
+        images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        total = torch.zeros((), device=self.device)
+        right = torch.zeros((), device=self.device)
+        size = config.training.micro_batch_size or len(images)
+        for part, aim in zip(images.split(size), wanted.split(size), strict=True):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                logits = self.forward(part)
+            loss = self.loss_of(logits, aim).sum()
+            (loss / len(images)).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+            right += (logits.argmax(dim=1) == aim.argmax(dim=1)).sum()
+        return total, right
+
+    def _account_for(self, batch: Batch) -> None:
+        if batch.unreadable and self.config.data.on_bad_image == "fail":
+            sample, error = batch.unreadable[0]
+            raise DataError(
+                f"training picture {error.source} cannot be read ({error.reason}): mend or remove it, "
+                f"or add --on-bad-image skip."
+            ) from error
+        for sample, error in batch.unreadable:
+            if sample not in self.skipped:
+                self.skipped[sample] = error.reason
+                self.screen.warn(f"left out {error.source}: {error.reason}")
+                JsonLines(self.folder / "unreadable.jsonl").append({"path": error.source, "reason": error.reason})
+        if not len(batch):
+            raise DataError("a whole batch of training pictures cannot be read: `vitral data check` lists them.")
+
+    def size(self, batch: Batch) -> int:
+        """Pictures in a batch."""
+        return len(batch)
+
+    def describe(self, batch: Batch) -> str:
+        """Up to eight samples of a batch, by path."""
+        names = [str(self.train_split.sources[sample]) for sample in batch.samples[:8]]
+        return ", ".join(names) + (f" and {len(batch) - 8} more" if len(batch) > 8 else "")
+
+    def log(self, progress: Progress, record: dict[str, float]) -> None:
+        """One line of training metrics, one of speeds."""
+        self._write(progress, record)
+        speed = self.recent.read()
+        self.speeds.append({"step": progress.step, **{k: speed[k] for k in ("images_per_second", "waiting")}})
+        self.recent.restart()
+        self.last_line = f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
+
+    def tick(self, progress: Progress, size: int, waited: float) -> None:
+        """Redraw the live line."""
+        self.speed.add(size, waited)
+        self.recent.add(size, waited)
+        speed = self.speed.read()
+        left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
+        loss = self.last_line or f"loss {progress.sums['loss'] / progress.sums['pictures']:.3f}"
+        self.screen.progress(
+            f"step {progress.step}/{self.cadence.total}  {loss}  {speed['images_per_second']:.0f} img/s  "
+            f"waiting for data {speed['waiting']:.0%}  {duration_words(left)} left"
+        )
+
+    def evaluate(self, progress: Progress) -> bool:
+        """Measure on the validation split; keep the model if it is the best so far."""
+        split = self.dataset.splits.get(VALIDATION)
+        model = self.model(progress)
+        if split is None:
+            self.save_best(model)
+            progress.best_step = progress.step
+            return True
+        began = time.perf_counter()
+        result = evaluate_split(
+            model, split, threads(self.config.runtime.workers), self.config.data.max_pixels, self.stopped
+        )
+        if result is None:
+            return False
+        named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
+        self._write(progress, {f"validation_{name}": value for name, value in named.items()})
+        chief = "mean_average_precision" if self.dataset.multi_label else "top1"
+        value = result.metrics[chief]
+        if progress.best is None or value >= progress.best:
+            progress.best, progress.best_step = value, progress.step
+            model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
+            self.save_best(model)
+        self.screen.end_progress()
+        self.screen.say(
+            f"step {progress.step}/{self.cadence.total}: {self.last_line}  validation {chief.replace('_', ' ')} "
+            f"{value:.2%} (best {progress.best:.2%} at step {progress.best_step})"
+        )
+        self._excuse(time.perf_counter() - began)
+        return True
+
+    def model(self, progress: Progress) -> Model:
+        """The model to evaluate and keep."""
+        network: Any = progress.evaluation_model
+        return Model(
+            network, self.config.preprocessing, self.dataset.classes, self.descriptions, self.dataset.multi_label
+        )
+
+    def checkpoint(self, progress: Progress, final: bool) -> None:
+        """Save everything; one failure in between is survived, with a warning."""
+        began = time.perf_counter()
+        state = {"progress": progress.state(), "metrics_bytes": self.metrics.size()}
+        try:
+            folder = self.folder / "checkpoints"
+            checkpoint.save(folder, progress.step, progress.tensors(), state, self.config.training.keep_checkpoints)
+            self.failed_saves = 0
+        except StorageError as error:
+            self.failed_saves += 1
+            if final or self.failed_saves >= MAX_FAILED_SAVES:
+                raise
+            self.screen.warn(f"{error} The run goes on.")
+        self._excuse(time.perf_counter() - began)
+
+    def interrupted(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.stopped()
+
+    def _write(self, progress: Progress, record: dict[str, Any]) -> None:
+        examples = progress.step * self.config.training.batch_size
+        line = {"step": progress.step, "examples": examples, "epoch": examples / len(self.train_split), **record}
+        self.metrics.append(line)
+        if self.board:
+            self.board.write(line)
+
+    def _excuse(self, seconds: float) -> None:
+        """Evaluations and saves do not count as training time."""
+        self.speed.started += seconds
+        self.recent.started += seconds

@@ -1,0 +1,191 @@
+"""The training loop, for pre-training and fine-tuning alike.
+
+It knows neither a model family nor a data set nor an evaluator: it takes callables. Everything that changes
+while it runs is in `Progress`, so that a run continued from a checkpoint is bit for bit the run that was
+never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vitral.errors import NonFiniteError
+from vitral.training.averaging import Average
+from vitral.training.optimizer import set_learning_rate
+from vitral.training.schedule import due
+
+
+@dataclass
+class Progress:
+    """What changes during training.
+
+    `sums` gathers loss, right answers and pictures since the last line of metrics; `evaluated` is the step of
+    the last evaluation, `best` the best validation value so far and `best_step` its step.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    evaluated: int = 0
+    best: float | None = None
+    best_step: int = 0
+
+    @property
+    def evaluation_model(self) -> nn.Module:
+        """The model to evaluate and keep: the average where there is one."""
+        return self.average.model if self.average else self.model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that a resumed run needs, by name."""
+        named = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        if self.average:
+            named |= {f"average/{name}": value for name, value in self.average.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    named[f"optimizer/{key}/{name}"] = value
+        return named
+
+    def state(self) -> dict[str, Any]:
+        """Every number that a resumed run needs."""
+        return {name: getattr(self, name) for name in ("step", "sums", "evaluated", "best", "best_step")}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Continue from `tensors()` and `state()` of an earlier process; strict about every name."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        if self.average:
+            self.average.model.load_state_dict(parts["average"])
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in parts["optimizer"].items():
+            key, _, parameter = name.partition("/")
+            target = parameters[parameter]
+            # A copy of our own: memory mapped from a file is aligned differently, and sums could round differently.
+            self.optimizer.state[target][key] = tensor.to(target.device, copy=True)
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How long and how often, in steps."""
+
+    total: int
+    log: int
+    evaluate: int
+    checkpoint: int
+
+
+class Hooks(Protocol):
+    """What the loop calls; `run.py` provides them."""
+
+    def loss(self, batch: Any, step: int) -> tuple[Tensor, Tensor]:
+        """Run forward and backward on one batch of step `step`; return (loss sum, number right), both scalars."""
+
+    def size(self, batch: Any) -> int:
+        """Pictures in a batch."""
+
+    def describe(self, batch: Any) -> str:
+        """The batch's samples in words, for an error."""
+
+    def log(self, progress: Progress, record: dict[str, float]) -> None:
+        """Take one line of training metrics."""
+
+    def tick(self, progress: Progress, size: int, waited: float) -> None:
+        """Take note of one finished step, its pictures, and the seconds it waited for data."""
+
+    def evaluate(self, progress: Progress) -> bool:
+        """Evaluate and keep the best; `False` if it was interrupted and must be done again."""
+
+    def checkpoint(self, progress: Progress, final: bool) -> None:
+        """Save; `final` when nothing comes after it, so that a failure must not be passed over."""
+
+    def interrupted(self) -> bool:
+        """Whether to stop at the next step."""
+
+
+def train(
+    progress: Progress,
+    batches: Iterator[Any],
+    hooks: Hooks,
+    cadence: Cadence,
+    learning_rate: Callable[[int], float],
+    clip_norm: float,
+) -> bool:
+    """Train from `progress.step` to `cadence.total`; `False` if interrupted (all is saved then).
+
+    Raises:
+        NonFiniteError: the loss or the gradient norm is not finite; the update was not made.
+    """
+    parameters = [parameter for parameter in progress.model.parameters() if parameter.requires_grad]
+    progress.model.train()
+    finished = _boundary(progress, hooks, cadence, resuming=True)
+    while finished and progress.step < cadence.total:
+        started = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - started
+        rate = learning_rate(progress.step)
+        set_learning_rate(progress.optimizer, rate)
+        loss, right = hooks.loss(batch, progress.step)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else float("inf"))
+        _require_finite(loss, norm, progress.step, hooks, batch)
+        progress.optimizer.step()
+        progress.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        if progress.average:
+            progress.average.update(progress.model, progress.step)
+        size = hooks.size(batch)
+        _add(progress.sums, loss=float(loss), right=float(right), pictures=size, norm=float(norm), steps=1)
+        hooks.tick(progress, size, waited)
+        if due(progress.step, cadence.log, cadence.total):
+            hooks.log(progress, {"learning_rate": rate, **_means(progress.sums)})
+            progress.sums = {}
+        finished = _boundary(progress, hooks, cadence)
+    return finished
+
+
+def _boundary(progress: Progress, hooks: Hooks, cadence: Cadence, resuming: bool = False) -> bool:
+    """What follows a step: evaluation, checkpoint, and a look at whether to stop. `False` to stop."""
+    step, last = progress.step, progress.step == cadence.total
+    if due(step, cadence.evaluate, cadence.total) and progress.evaluated != step and not hooks.interrupted():
+        if hooks.evaluate(progress):
+            progress.evaluated = step
+        progress.model.train()
+    stop = hooks.interrupted() and not (last and progress.evaluated == step)
+    if stop or (due(step, cadence.checkpoint, cadence.total) and not (resuming and not last)):
+        hooks.checkpoint(progress, final=stop or last)
+    return not stop
+
+
+def _require_finite(loss: Tensor, norm: Tensor, step: int, hooks: Hooks, batch: Any) -> None:
+    if not torch.isfinite(loss + norm):
+        what = "the gradient norm" if torch.isfinite(loss) else "the loss"
+        raise NonFiniteError(
+            f"{what} of step {step} is not finite ({float(loss):g}, gradient norm {float(norm):g}); the update was "
+            f"not made. Samples: {hooks.describe(batch)}. Try a lower --optimizer.learning-rate, a longer "
+            f"--schedule.warmup or --training.precision float32."
+        )
+
+
+def _add(sums: dict[str, float], **values: float) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + value
+
+
+def _means(sums: dict[str, float]) -> dict[str, float]:
+    return {
+        "loss": sums["loss"] / sums["pictures"],
+        "top1": sums["right"] / sums["pictures"],
+        "gradient_norm": sums["norm"] / sums["steps"],
+    }

@@ -1,0 +1,66 @@
+"""When things happen and how the learning rate moves: pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vitral.config import ScheduleConfig
+
+
+def due(step: int, every: int, total: int) -> bool:
+    """Whether something with a cadence of `every` steps happens after `step` of `total`; always after the last.
+
+    `every` = 0 means only after the last.
+    """
+    return step > 0 and (step == total or (every > 0 and step % every == 0))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate's factor as a function of the step, in steps (formulas: big_vision's, arXiv 2106.04560).
+
+    Linear warm-up from 0 over `warmup`, then `decay`:
+        cosine    final + (1 - final) (1 + cos(pi p)) / 2, p = progress after the warm-up in [0, 1]
+        linear    final + (1 - final) (1 - p)
+        rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
+        constant  1
+    The last `cooldown` steps of rsqrt and constant go linearly to 0.
+    """
+
+    total: int
+    warmup: int
+    decay: str
+    final: float
+    timescale: int
+    cooldown: int
+
+    @classmethod
+    def build(cls, config: ScheduleConfig, batch_size: int, examples_per_epoch: int) -> Schedule:
+        """Turn durations into steps."""
+
+        def steps(name: str) -> int:
+            duration = getattr(config, name)
+            return int(duration.steps(batch_size, examples_per_epoch))
+
+        return cls(
+            total=steps("duration"),
+            # A warm-up as long as the run would never reach the peak.
+            warmup=min(steps("warmup"), steps("duration") - 1),
+            decay=config.decay,
+            final=config.final,
+            timescale=steps("timescale"),
+            cooldown=steps("cooldown"),
+        )
+
+    def factor(self, step: int) -> float:
+        """The factor, in [0, 1], for the update made after `step` others; the first of a warm-up has 0, as theirs."""
+        if step < self.warmup:
+            return step / self.warmup
+        progress = (step - self.warmup) / max(1, self.total - self.warmup)
+        if self.decay == "cosine":
+            return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+        if self.decay == "linear":
+            return self.final + (1 - self.final) * (1 - progress)
+        held = 1.0 if self.decay == "constant" else 1 / math.sqrt(1 + (step - self.warmup) / self.timescale)
+        return held * min(1.0, (self.total - step) / self.cooldown) if self.cooldown else held

@@ -1,0 +1,147 @@
+"""vitral's model folder: the artefact that describes itself.
+
+model.safetensors    parameters, by the model's own names
+config.json          architecture and image size
+preprocessing.json   from pixels to input
+classes.json         class names in the order of the head's rows
+metrics.json         what was measured, and on what
+README.md            the model card
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from vitral.config import Preprocessing
+from vitral.errors import DataError, StorageError
+from vitral.models.vit import ViTConfig
+from vitral.overrides import from_json, to_json
+from vitral.registry import nearest
+
+FORMAT = 1
+"""Raised whenever an older vitral could misread a newer folder."""
+
+
+def recognises(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of vitral's."""
+    return config.get("library") == "vitral"
+
+
+def to_ours(name: str) -> str | None:
+    """Names in the folder are the model's own."""
+    return name
+
+
+def read_config(
+    config: Mapping[str, Any], folder: Path
+) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
+    """Model, preprocessing, class names, their descriptions, and whether a picture can have several labels.
+
+    Raises:
+        DataError: a field is missing, unknown or out of range, or the folder is of a newer format.
+    """
+    if config.get("format") != FORMAT:
+        raise DataError(
+            f"{folder} has format {config.get('format')}, this vitral reads format {FORMAT}: update vitral."
+        )
+    try:
+        model = _vit_config(config["model"])
+        preprocessing = from_json(Preprocessing, _read(folder / "preprocessing.json"))
+        classes = _read(folder / "classes.json")
+        names = tuple(str(name) for name in classes["names"])
+        descriptions = {str(k): str(v) for k, v in classes.get("descriptions", {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
+    if len(names) != model.num_classes:
+        raise DataError(
+            f"{folder} names {len(names)} classes, its head has {model.num_classes}: save or train it again."
+        )
+    return model, preprocessing, names, descriptions, bool(classes.get("multi_label", False))
+
+
+def write(
+    folder: Path,
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
+    descriptions: Mapping[str, str],
+    multi_label: bool,
+    metrics: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write a model folder; an older one in its place is replaced only when the new one is whole.
+
+    Raises:
+        StorageError: it could not be written; what was there before is untouched.
+    """
+    config = {"library": "vitral", "format": FORMAT, "model": dataclasses.asdict(network.config)}  # type: ignore[call-overload]
+    aside: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        aside.chmod(0o755)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        contents = {
+            "config.json": config,
+            "preprocessing.json": to_json(preprocessing),
+            "classes.json": {
+                "names": list(classes),
+                "descriptions": dict(descriptions),
+                "multi_label": multi_label,
+            },
+            "metrics.json": dict(metrics),
+        }
+        for name, value in contents.items():
+            (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (aside / "README.md").write_text(card, encoding="utf-8")
+        _exchange(aside, folder)
+    except OSError as error:
+        free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
+        raise StorageError(
+            f"cannot write the model folder {folder} ({error.strerror or error}): {free / 1e6:.1f} MB are free; "
+            f"what was there before is untouched."
+        ) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(new: Path, place: Path) -> None:
+    if place.exists():
+        old = new.with_name(new.name + "-old")
+        place.rename(old)
+        new.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.rename(place)
+
+
+def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:
+    known = {f.name: f for f in dataclasses.fields(ViTConfig)}
+    for name in plain:
+        if name not in known:
+            raise DataError(
+                f"config.json has an unknown field {name!r}: did you mean {' or '.join(nearest(name, known))}?"
+            )
+    for name, value in plain.items():
+        wanted = str(known[name].type)
+        if wanted == "int" and (type(value) is not int or value > 2**24):
+            raise DataError(f"config.json: {name} must be a whole number below 2^24, not {value!r}")
+    height, width = plain["image_size"]
+    return ViTConfig(**{**plain, "image_size": (int(height), int(width))})
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: the model folder is not whole.")
+    return json.loads(path.read_text(encoding="utf-8"))
