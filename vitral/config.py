@@ -61,7 +61,7 @@ class Duration:
         return -int(-examples[self.unit] // batch_size)
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
+        return f"{self.amount:.15g} {self.unit}"
 
 
 @dataclass(frozen=True)

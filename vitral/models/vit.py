@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -113,7 +113,8 @@ def resize_positions(
         return positions
     prefix = positions.shape[1] - old[0] * old[1]
     grid = positions[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid.float(), size=new, mode="bilinear", align_corners=True)
+    exact = grid.to(torch.float32 if grid.device.type == "mps" else torch.float64)
+    grid = F.interpolate(exact, size=new, mode="bilinear", align_corners=True)
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)
     return torch.cat([positions[:, :prefix], grid], dim=1)
 
@@ -340,7 +341,7 @@ def lecun_normal(layer: nn.Linear | nn.Conv2d) -> None:
 
 # Variants ------------------------------------------------------------------------------------------
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     # Table 1 of the paper, DeiT's Ti and S, and big_vision's larger ones (arXiv 2106.04560, 2305.13035)
     "mu": {"width": 32, "depth": 1, "mlp_dim": 128, "num_heads": 2},
     "Ti": {"width": 192, "depth": 12, "mlp_dim": 768, "num_heads": 3},

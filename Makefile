@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` and `make test`. Each prepares .venv first, once.
+
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12 || echo python3)
+BIN := .venv/bin
+PICTURES ?=
+
+.PHONY: setup demo test check format bench clean
+
+setup: .venv/ready
+
+# Versions are pinned in requirements.lock; torch's own dependencies follow its wheel (CPU or GPU).
+.venv/ready: requirements.lock requirements-peers.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12) and 'vitral needs Python 3.11 or 3.12: make PYTHON=python3.12')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-peers.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch .venv/ready
+
+# Train, evaluate and predict on real pictures: bundled digits, or `make demo PICTURES=folder`.
+demo: setup
+	$(BIN)/python -m vitral.demo $(PICTURES)
+
+# Everything that must hold: format, lint, types, import layers, tests.
+test: check
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Side-by-side timings against timm and transformers; see bench/README.md.
+bench: setup
+	$(BIN)/python -m bench.models
+	$(BIN)/python -m bench.input
+
+clean:
+	rm -rf .venv runs demo dist

@@ -1,0 +1,44 @@
+"""Losses against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitral.config import LossConfig
+from vitral.errors import UsageError
+from vitral.training.losses import build_loss, targets
+
+CPU = torch.device("cpu")
+
+
+def test_targets_have_a_one_at_each_label_and_smoothing_keeps_the_sum() -> None:
+    made = targets([(2,), (0, 3), ()], 4, 0.0, CPU)
+    assert made.tolist() == [[0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]]
+    smooth = targets([(2,)], 4, 0.2, CPU)
+    torch.testing.assert_close(smooth, torch.tensor([[0.05, 0.05, 0.85, 0.05]]))
+
+
+def test_softmax_loss_equals_torchs_with_smoothing() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 5), [0, 4, 2, 2, 1, 3]
+    made = build_loss(LossConfig("softmax"))(logits, targets([(k,) for k in labels], 5, 0.1, CPU))
+    expected = F.cross_entropy(logits, torch.tensor(labels), label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(made, expected)
+
+
+def test_sigmoid_loss_is_the_sum_over_classes() -> None:
+    logits = [0.3, -1.2, 2.0]
+    made = build_loss(LossConfig("sigmoid"))(torch.tensor([logits]), torch.tensor([[1.0, 0.0, 1.0]]))
+    sigmoid = [1 / (1 + math.exp(-z)) for z in logits]
+    assert float(made) == pytest.approx(
+        -math.log(sigmoid[0]) - math.log(1 - sigmoid[1]) - math.log(sigmoid[2]), rel=1e-6
+    )
+
+
+def test_an_unknown_loss_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="softmax"):
+        build_loss(LossConfig("softmx"))  # type: ignore[arg-type]

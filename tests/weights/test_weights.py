@@ -1,0 +1,202 @@
+"""Weights in and out: timm's own model as the oracle, strict accounts, damaged folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import peers
+from tests.places import WEIGHTS
+from vitral.config import Preprocessing
+from vitral.errors import DataError, MissingInputError, StorageError
+from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.weights import build, folder, read, timm
+
+CONFIG = {
+    "architecture": "vit_tiny_patch16_224",
+    "num_classes": 3,
+    "pretrained_cfg": {
+        "input_size": [3, 32, 32], "interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.5] * 3, "std": [0.25] * 3,
+        "label_names": ["a", "b", "c"],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def timm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """timm's own ViT-Ti/16 at 32 pixels with three classes, saved as timm does."""
+    try:
+        library = peers.timm()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    model = library.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32).eval()
+    torch.nn.init.normal_(model.head.weight)
+    torch.nn.init.normal_(model.pos_embed)
+    place = tmp_path_factory.mktemp("timm")
+    save_file(model.state_dict(), place / "model.safetensors")
+    (place / "config.json").write_text(json.dumps(CONFIG))
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.save({"images": images, "logits": model(images)}, place / "expected.pt")
+    return place
+
+
+def expected(place: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    kept = torch.load(place / "expected.pt", weights_only=True)
+    return kept["images"], kept["logits"]
+
+
+def test_timms_weights_give_timms_logits(timm_folder: Path) -> None:
+    network, report = build(read(timm_folder))
+    images, logits = expected(timm_folder)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), logits, atol=1e-5, rtol=1e-5)
+    assert (report.read, report.dropped, report.reinitialised) == (152, [], [])
+
+
+def test_timms_preprocessing_and_class_names_come_along(timm_folder: Path) -> None:
+    pretrained = read(timm_folder)
+    assert pretrained.preprocessing == Preprocessing((32, 32), 35, "bicubic", (0.5,) * 3, (0.25,) * 3)
+    assert pretrained.classes == ("a", "b", "c")
+
+
+def test_every_timm_name_goes_there_and_back(timm_folder: Path) -> None:
+    for name in load_file(timm_folder / "model.safetensors"):
+        ours = timm.to_ours(name)
+        assert ours is not None
+        assert timm.to_theirs(ours) == name
+
+
+def test_the_same_classes_keep_the_head_and_others_get_zeros(timm_folder: Path) -> None:
+    pretrained = read(timm_folder)
+    kept, _ = build(pretrained, ["a", "b", "c"])
+    assert kept.head.weight.any()
+    for classes in (["x", "y"], ["c", "b", "a"]):
+        fresh, report = build(pretrained, classes)
+        assert fresh.head.weight.shape == (len(classes), 192)
+        assert not fresh.head.weight.any()
+        assert report.reinitialised == ["head.weight", "head.bias"]
+
+
+def test_another_size_resizes_the_positions_and_says_so(timm_folder: Path) -> None:
+    network, report = build(read(timm_folder), image_size=(64, 48))
+    assert network.position_embedding.shape == (1, 13, 192)
+    assert report.resized == [("position_embedding", (1, 5, 192), (1, 13, 192))]
+
+
+def damaged(timm_folder: Path, place: Path, change: object) -> Path:
+    shutil.copytree(timm_folder, place, dirs_exist_ok=True)
+    tensors = load_file(place / "model.safetensors")
+    change(tensors)  # type: ignore[operator]
+    save_file(tensors, place / "model.safetensors")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.pop("norm.weight"), "missing norm.weight"),
+        (lambda t: t.update({"blocks.0.attn.qkv.weight": torch.zeros(576, 100)}), r"\[576, 100\] in the file"),
+        (lambda t: t.update({"blocks.12.norm1.weight": torch.zeros(192)}), "left over blocks.12.norm1.weight"),
+        (lambda t: t.update({"dist_token": torch.zeros(1, 1, 192)}), "no ViT has: dist_token"),
+        (lambda t: t.update({"pos_embed": torch.zeros(1, 6, 192)}), "position_embedding: \\[1, 6, 192\\]"),
+    ],
+)
+def test_whatever_does_not_fit_is_an_error_that_names_it(
+    timm_folder: Path, tmp_path: Path, change: object, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        build(read(damaged(timm_folder, tmp_path / "d", change)))
+
+
+def test_a_wrong_number_of_positions_is_not_guessed_around(timm_folder: Path, tmp_path: Path) -> None:
+    place = damaged(timm_folder, tmp_path / "d", lambda t: t.update({"pos_embed": torch.zeros(1, 6, 192)}))
+    with pytest.raises(DataError, match="6 positions where image size 32x32 makes 5"):
+        build(read(place), image_size=(64, 64))
+
+
+def artefact(place: Path) -> tuple[Path, VisionTransformer]:
+    torch.manual_seed(0)
+    network = VisionTransformer(ViTConfig(4, 16, 1, 32, 2, (8, 12), 2, representation_size=8, pool="map"))
+    torch.nn.init.normal_(network.head.weight)
+    folder.write(
+        place, network, Preprocessing((8, 12), None), ("cat", "dög"), {"cat": "Felis"}, False, {"top1": 0.5}, "# card"
+    )
+    return place, network
+
+
+def test_a_model_folder_gives_back_what_went_in(tmp_path: Path) -> None:
+    place, network = artefact(tmp_path / "m")
+    pretrained = read(place)
+    loaded, _ = build(pretrained)
+    assert loaded.config == network.config
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
+    assert (pretrained.preprocessing, pretrained.classes) == (Preprocessing((8, 12), None), ("cat", "dög"))
+    assert (pretrained.descriptions, pretrained.metrics) == ({"cat": "Felis"}, {"top1": 0.5})
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    places = [artefact(tmp_path / name)[0] for name in ("a", "b")]
+    for file in places[0].iterdir():
+        assert file.read_bytes() == (places[1] / file.name).read_bytes()
+
+
+def test_a_failed_write_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, network = artefact(tmp_path / "m")
+    before = (place / "model.safetensors").read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "save_file", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        folder.write(place, network, Preprocessing((8, 12)), ("x", "y"), {}, False, {}, "")
+    assert (place / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", b"{", "cannot be read as JSON"),
+        ("config.json", b"[]", "must hold a JSON object"),
+        ("config.json", b"{}", "no known layout"),
+        ("config.json", b'{"library": "vitral", "format": 99}', "update vitral"),
+        (
+            "config.json",
+            b'{"library": "vitral", "format": 1, "model": {"with": 3}}',
+            "unknown field 'with': did you mean width",
+        ),
+        ("config.json", b'{"library": "vitral", "format": 1, "model": {"width": "4"}}', "whole number"),
+        ("config.json", b'{"library": "vitral", "format": 1, "model": {"width": 16}}', "not a whole model folder"),
+        ("config.json", b'{"architecture": "resnet50", "pretrained_cfg": {}}', "only plain ViTs"),
+        ("classes.json", b'{"names": ["one"]}', "names 1 classes, its head has 2"),
+        ("preprocessing.json", b'{"crp": 3}', "did you mean crop"),
+        ("model.safetensors", b"", "cannot be read as safetensors"),
+        ("model.safetensors", b"\xff" * 100, "cannot be read as safetensors"),
+    ],
+)
+def test_damaged_folders_are_refused(tmp_path: Path, file: str, content: bytes, said: str) -> None:
+    place, _ = artefact(tmp_path / "m")
+    (place / file).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        build(read(place))
+
+
+def test_a_missing_folder_names_its_nearest_neighbour(tmp_path: Path) -> None:
+    artefact(tmp_path / "model")
+    with pytest.raises(MissingInputError, match="did you mean model"):
+        read(tmp_path / "modle")
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"the real weights are not at {WEIGHTS}")
+def test_the_real_weights_load_completely() -> None:
+    network, report = build(read(WEIGHTS))
+    assert sum(p.numel() for p in network.parameters()) == 5_717_416
+    assert (report.read, len(report.dropped), len(report.resized)) == (152, 0, 0)

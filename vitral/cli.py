@@ -1,0 +1,135 @@
+"""The `vitral` command: words in, one verb called, an exit code out.
+
+Answers --help without importing torch. With --json, standard output is exactly one JSON document, also when
+something goes wrong; everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from vitral.errors import StorageError, UsageError, VitralError
+from vitral.registry import look_up, nearest
+from vitral.version import VERSION
+
+VERBS = {
+    "finetune": "adapt a pretrained model to a folder of pictures",
+    "train": "train a model from scratch",
+    "evaluate": "measure a model on labelled pictures",
+    "predict": "classify pictures",
+    "models": "list the models, or show one",
+    "recipes": "list the training recipes, or show one",
+    "data": "`data check`: is a folder of pictures sound?",
+    "doctor": "versions, devices, and what is missing",
+}
+"""Each verb is a module of `vitral.commands` with `options(parser)` and `call(arguments, screen)`."""
+
+EXIT_CODES = """exit codes:
+  0 done             1 failed           2 wrong request     65 bad data
+  66 nothing there   69 not available   74 disk             130 Ctrl-C         143 SIGTERM"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of exiting, and knows the nearest option."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}: see {self.prog} --help.")
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse all of `words`; an unknown option is an error that names the nearest ones."""
+        arguments, unknown = self.parse_known_args(words)
+        if unknown:
+            options = [
+                option for action in self._actions for option in action.option_strings if option.startswith("--")
+            ]
+            first = unknown[0].split("=")[0]
+            if not first.startswith("-"):
+                raise UsageError(f"there is one argument too many, {first!r}: see {self.prog} --help.")
+            tails = {option.rsplit(".", 1)[-1].removeprefix("--"): option for option in options}
+            close = nearest(first, options) or [tails[tail] for tail in nearest(first.removeprefix("--"), tails)]
+            raise UsageError(
+                f"unknown option {first}: "
+                + (f"did you mean {' or '.join(close)}?" if close else f"see {self.prog} --help.")
+            )
+        return arguments
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command with `words` (default: the process's own) and return its exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    as_json = "--json" in given
+    try:
+        return _run(given, as_json)
+    except VitralError as error:
+        return _fail(error, error.exit_code, as_json, given)
+    except KeyboardInterrupt:
+        return _fail(VitralError("stopped by Ctrl-C."), 130, as_json, given)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError as error:
+        return _fail(error, 1, as_json, given, "out of memory: try a smaller --batch-size or --image-size.")
+    except OSError as error:
+        wrapped = StorageError(f"{error.strerror or error}: {error.filename or 'the system refused'}.")
+        return _fail(wrapped, wrapped.exit_code, as_json, given)
+
+
+def _run(words: list[str], as_json: bool) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"vitral {VERSION}")
+        return 0
+    verb = words[0]
+    look_up("command", verb, VERBS)
+    command = import_module(f"vitral.commands.{verb}")  # a name from VERBS, never from a file
+    parser = Parser(prog=f"vitral {verb}", description=command.__doc__, epilog=EXIT_CODES)
+    command.options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--quiet", "-q", action="store_true", help="only warnings and results")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse(words[1:])
+
+    from vitral.console import Screen
+
+    screen = Screen(json=as_json, quiet=arguments.quiet)
+    arguments.command = ("vitral", *words)
+    code, document = command.call(arguments, screen)
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    return int(code)
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {meaning}" for name, meaning in VERBS.items())
+    return (
+        "vitral: image classification with the Vision Transformer\n\nusage: vitral COMMAND ...\n\n"
+        f"{verbs}\n\n`vitral COMMAND --help` says more.\n\n{EXIT_CODES}"
+    )
+
+
+def _fail(error: BaseException, code: int, as_json: bool, words: list[str], sentence: str | None = None) -> int:
+    if "--debug" in words:
+        traceback.print_exception(error)
+    message = sentence or str(error)
+    if as_json:
+        print(
+            json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}, ensure_ascii=False)
+        )
+
+    from vitral.console import error as show
+
+    show(message)
+    return code

@@ -1,0 +1,1 @@
+"""One module per verb of the command: `options(parser)` and `call(arguments, screen) -> (exit code, document)`."""

@@ -1,0 +1,92 @@
+"""Classify pictures: files, folders, or patterns like 'holiday/*.jpg'."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from pathlib import Path
+from typing import Any
+
+from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings, given
+from vitral.console import Screen
+from vitral.errors import DataError, MissingInputError, UsageError
+from vitral.registry import nearest
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("model", metavar="MODEL", help="model folder, or published weights")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture, folder of pictures, or quoted pattern")
+    parser.add_argument("--top", type=int, default=5, help="classes shown for each picture (default: 5)")
+    add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
+    add_settings(parser, {"--max-pixels": DATA["--max-pixels"]})
+    add_settings(parser.add_argument_group("preprocessing, where the model's own should not hold"), PREPROCESSING)
+
+
+def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[str, Any]]]:
+    """Classify; the document is a list of {path, predictions: [{label, probability}]}."""
+    if arguments.top < 1:
+        raise UsageError(f"--top must be at least 1, not {arguments.top}.")
+    from vitral.config import DataConfig, RuntimeConfig
+    from vitral.data.decode import decode
+    from vitral.data.preprocessing import prepare
+    from vitral.evaluation import threads
+    from vitral.serving.predictor import load
+
+    paths = [path for words in arguments.pictures for path in _expand(words)]
+    settings = given(arguments, "runtime.", "data.", "preprocessing.")
+    max_pixels = settings.get("data.max_pixels", DataConfig().max_pixels)
+    changes = {name.split(".")[1]: value for name, value in settings.items() if name.startswith("preprocessing.")}
+    device = settings.get("runtime.device", RuntimeConfig().device)
+    model = load(arguments.model, device).with_preprocessing(**changes)
+    answers: list[dict[str, Any]] = [{"path": path, "predictions": []} for path in paths]
+    workers = min(threads(settings.get("runtime.workers")), len(paths) - 1)
+    for batch in model.batches(paths, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers):
+        for sample, error in batch.unreadable:
+            answers[sample]["error"] = error.reason
+        if len(batch):
+            rows = model.probabilities_of(model.logits(batch.images)).numpy()
+            for sample, row in zip(batch.samples, rows, strict=True):
+                answers[sample]["predictions"] = [guess._asdict() for guess in model.best(row, arguments.top)]
+    for answer in answers:
+        _show(answer, model.descriptions, screen)
+    bad = [answer["path"] for answer in answers if "error" in answer]
+    if len(bad) == len(answers):
+        reasons = "; ".join(f"{a['path']}: {a['error']}" for a in answers[:3])
+        raise DataError(f"not one of the pictures can be read ({reasons}): give JPEG, PNG, WebP, BMP or GIF files.")
+    return (DataError.exit_code if bad else 0), answers
+
+
+def _expand(words: str) -> list[str]:
+    """The files that one argument stands for, in order of their names."""
+    path = Path(words)
+    if path.is_dir():
+        from vitral.datasets.folder import pictures_in
+
+        found = pictures_in(path)
+        if not found:
+            raise MissingInputError(
+                f"{path} holds no pictures: give a folder with JPEG, PNG, WebP, BMP or GIF files in it."
+            )
+        return found
+    if path.exists():
+        return [words]
+    found = sorted(name for name in glob.glob(words, recursive=True) if Path(name).is_file())
+    if not found:
+        near = nearest(path.name, [p.name for p in path.parent.iterdir()], 1) if path.parent.is_dir() else []
+        raise MissingInputError(
+            f"no picture at {words}: " + (f"did you mean {path.parent / near[0]}?" if near else "check the path.")
+        )
+    return found
+
+
+def _show(answer: dict[str, Any], descriptions: dict[str, str], screen: Screen) -> None:
+    if "error" in answer:
+        screen.warn(f"{answer['path']}: {answer['error']}")
+        return
+    said = [f"{guess['probability']:6.2%}  {_name(guess['label'], descriptions)}" for guess in answer["predictions"]]
+    screen.say("\n".join([answer["path"], *(f"  {line}" for line in said)]))
+
+
+def _name(label: str, descriptions: dict[str, str]) -> str:
+    return f"{label} ({descriptions[label]})" if label in descriptions else label

@@ -1,0 +1,84 @@
+"""Options that several verbs have, and how given options become settings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from vitral.config import RunConfig
+from vitral.overrides import Knob, describe, knobs, parse
+
+KNOBS = {knob.name: knob for knob in knobs(RunConfig) if knob.name not in ("recipe", "data.path", "model.weights")}
+"""Every setting of a run that has an option of its own."""
+
+SHORT = {
+    # the option people type -> the setting it stands for
+    "--batch-size": "training.batch_size",
+    "--learning-rate": "optimizer.learning_rate",
+    "--image-size": "model.image_size",
+    "--seed": "training.seed",
+    "--freeze": "model.freeze",
+    "--precision": "training.precision",
+    "--device": "runtime.device",
+    "--workers": "runtime.workers",
+}
+
+DATA = {
+    "--path-column": "data.path_column",
+    "--label-column": "data.label_column",
+    "--image-folder": "data.image_folder",
+    "--multi-label": "data.multi_label",
+    "--max-pixels": "data.max_pixels",
+}
+
+PREPROCESSING = {
+    "--resize": "preprocessing.resize",
+    "--crop": "preprocessing.crop",
+    "--interpolation": "preprocessing.interpolation",
+    "--mean": "preprocessing.mean",
+    "--std": "preprocessing.std",
+}
+
+
+def option_of(name: str) -> str:
+    """The option of a setting: "optimizer.learning_rate" is --optimizer.learning-rate."""
+    return "--" + name.replace("_", "-")
+
+
+def add_settings(group: Any, options: dict[str, str]) -> None:
+    """Add options that each stand for one setting."""
+    for option, name in options.items():
+        knob = KNOBS[name]
+        settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "metavar": _metavar(knob)}
+        if knob.type is bool:
+            settings |= {"nargs": "?", "const": "true"}
+        group.add_argument(option, help=_help(knob), **settings)
+
+
+def given(arguments: argparse.Namespace, *prefixes: str) -> dict[str, Any]:
+    """The settings that were given, as values, by dotted name.
+
+    Raises:
+        UsageError: a value that its setting cannot take.
+    """
+    named = {name: words for name, words in vars(arguments).items() if name in KNOBS and name.startswith(prefixes)}
+    return {name: parse(words, KNOBS[name].type, _said(name)) for name, words in named.items()}
+
+
+def _said(name: str) -> str:
+    shorter = {setting: option for options in (SHORT, DATA, PREPROCESSING) for option, setting in options.items()}
+    return shorter.get(name, option_of(name))
+
+
+def _metavar(knob: Knob) -> str:
+    return knob.name.rsplit(".", 1)[-1].upper()
+
+
+def _help(knob: Knob) -> str:
+    return f"{knob.meaning} ({describe(knob.type)})".replace("%", "%%")
+
+
+def is_asked(words: Sequence[str], option: str) -> bool:
+    """Whether `option` is among the words."""
+    return any(word == option or word.startswith(option + "=") for word in words)

@@ -1,0 +1,94 @@
+"""What `train` and `finetune` share: options, and the call."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, is_asked, option_of
+from vitral.console import Screen
+from vitral.errors import UsageError
+
+
+def options(parser: argparse.ArgumentParser, recipe: str) -> None:
+    """Add the options; every setting has one, shown by --help-all."""
+    parser.add_argument(
+        "pictures", metavar="PICTURES", help="folder (class/picture, or train|val|test/class/picture) or table"
+    )
+    parser.add_argument("--model", help="folder of weights to start from, or a name from `vitral models`")
+    parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
+    parser.add_argument("--out", help="folder of the run (default: runs/VERB-PICTURES)")
+    parser.add_argument("--epochs", type=float, help="length of the run in passes over the training pictures")
+    parser.add_argument("--steps", type=float, help="length of the run in optimizer steps")
+    parser.add_argument("--on-bad-image", dest="data.on_bad_image", default=argparse.SUPPRESS, metavar="fail|skip",
+                        help="an unreadable training picture stops the run (default), or is left out")  # fmt: skip
+    add_settings(parser.add_argument_group("the most used settings"), SHORT)
+    add_settings(parser.add_argument_group("data"), DATA)
+    add_settings(parser.add_argument_group("preprocessing"), PREPROCESSING)
+    everything = is_asked(sys.argv, "--help-all")
+    group = parser.add_argument_group("every setting" if everything else None)
+    for name in KNOBS:
+        if name != "data.on_bad_image" or everything:
+            _add_full(group, name, everything)
+    parser.add_argument("--help-all", action="help", help="show the options of every setting")
+
+
+def _add_full(group: Any, name: str, shown: bool) -> None:
+    add_settings(group, {option_of(name): name})
+    if not shown:
+        group._group_actions[-1].help = argparse.SUPPRESS
+
+
+def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:
+    """Plan and run; the document names the model folder and holds the final metrics."""
+    from vitral.planning import plan
+    from vitral.run import start
+
+    words = given(arguments, "")
+    words["data.path"] = arguments.pictures
+    words |= _length(arguments)
+    if arguments.model:
+        words |= _model(arguments.model, verb)
+    name = Path(arguments.pictures).resolve().stem or "pictures"
+    folder = Path(arguments.out or f"runs/{verb}-{name}")
+    planned = plan(arguments.recipe, words)
+    splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
+    screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    result = start(planned, folder, screen, arguments.command)
+    if not result.finished:
+        code = 128 + (result.signal or 2)
+        again = " ".join(arguments.command)
+        screen.warn(f"stopped; everything is saved in {folder}. To go on: {again}")
+        return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
+    for split in ("validation", "test"):
+        if split in result.metrics:
+            found = result.metrics[split]
+            screen.result(
+                f"{split}: top-1 {found['top1']:.2%}, top-5 {found['top5']:.2%} of {found['count']:,} pictures"
+            )
+    screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
+    screen.say(f"next          vitral predict {result.model} PICTURE")
+    return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
+
+
+def _length(arguments: argparse.Namespace) -> dict[str, Any]:
+    from vitral.config import Duration
+
+    if arguments.epochs is not None and arguments.steps is not None:
+        raise UsageError("--epochs and --steps both say how long: give one of the two.")
+    if arguments.epochs is not None:
+        return {"schedule.duration": Duration(arguments.epochs, "epochs")}
+    return {} if arguments.steps is None else {"schedule.duration": Duration(arguments.steps, "steps")}
+
+
+def _model(name: str, verb: str) -> dict[str, Any]:
+    """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
+    if Path(name).exists() or "/" not in name or name.startswith((".", "/")):
+        return {"model.weights": name}
+    if verb == "finetune":
+        from vitral.weights.published import fetch
+
+        return {"model.weights": str(fetch(name))}
+    return {"model.name": name}

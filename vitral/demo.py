@@ -1,0 +1,64 @@
+"""`make demo`: train, evaluate and predict on real pictures, by the same commands that a user types.
+
+Without arguments the pictures are scikit-learn's 1,797 handwritten digits, written out as a folder of PNG files.
+With a folder, that folder; it then starts from published weights where the network allows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitral.cli import main as vitral
+from vitral.datasets.bundled import write_digits
+from vitral.datasets.folder import pictures_in
+from vitral.errors import VitralError
+
+FOLDER = Path("demo")
+MODEL = "ViT-Ti/16"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the demo on `words[0]`, or on the digits; returns the exit code of the first command that fails."""
+    if words:
+        return _own_pictures(Path(words[0]))
+    pictures = write_digits(FOLDER / "digits")
+    run = FOLDER / "run"
+    unseen = [path for digit in range(3) for path in pictures_in(pictures / "test" / str(digit))[:1]]
+    return _all(
+        ["train", str(pictures), "--out", str(run)],
+        ["evaluate", str(run / "model"), str(pictures)],
+        ["predict", str(run / "model"), *unseen, "--top", "2"],
+    ) or _say_where(run)
+
+
+def _own_pictures(pictures: Path) -> int:
+    run = FOLDER / f"run-{pictures.resolve().name}"
+    command = ["finetune", str(pictures), "--out", str(run)]
+    if not (run / "config.json").exists():
+        try:
+            from vitral.weights.published import fetch
+
+            command += ["--model", str(fetch(MODEL))]
+        except VitralError as error:
+            print(f"{error}\nStarting without pretrained weights.")
+    return _all(command, ["evaluate", str(run / "model"), str(pictures)]) or _say_where(run)
+
+
+def _all(*commands: list[str]) -> int:
+    for command in commands:
+        print(f"\n$ vitral {' '.join(command)}", flush=True)
+        code = vitral(command)
+        if code:
+            return code
+    return 0
+
+
+def _say_where(run: Path) -> int:
+    print(f"\nmodel folder  {run / 'model'}\ncurves        {run / 'report.html'} (open it in a browser)")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
