@@ -1,0 +1,122 @@
+"""Readers of data: a folder of pictures or a table that lists them, for training or for evaluation.
+
+read(config)                  the splits to train with; the classes are train's
+read_for_evaluation(config)   one split to measure a model on; the classes are the model's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vitral.config import DataConfig
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Source, Split
+from vitral.datasets.folder import read_folder
+from vitral.datasets.labels import evaluation_labels, in_order, positions, training_classes
+from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
+from vitral.datasets.table import read_table
+from vitral.errors import DataError, MissingInputError, UsageError
+
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
+
+READERS: dict[str, Callable[[DataConfig], Found]] = {
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".jsonl": read_table,
+    ".parquet": read_table,
+}
+"""Reader by the ending of the path, in lower case; without one here, the path is a folder."""
+
+ORDER = (TRAIN, VALIDATION, TEST)
+
+
+def read(config: DataConfig, seed: int = 0) -> Dataset:
+    """The data to train with: train, validation (cut out of train where there is none), and test if there is one.
+
+    The order of classes and pictures depends on names alone (in a table: on its rows).
+
+    Args:
+        config: where and how to read.
+        seed: of the cut.
+
+    Raises:
+        MissingInputError: the path does not exist or holds no picture.
+        DataError: the data has a form that cannot be trained on; the message says which and what to do.
+        UsageError: an option does not fit the data.
+        UnavailableError: a package for this kind of table is not installed.
+    """
+    found = _find(config)
+    if "" in found.splits:
+        found.splits[TRAIN] = found.splits.pop("")
+    if TRAIN not in found.splits:
+        raise DataError(
+            f"{config.path!r} has no split train, only {' and '.join(found.splits)}: add train/, or give a path "
+            f"whose folders are classes."
+        )
+    classes = training_classes(found, config.multi_label)
+    cut_validation(found, config.validation_fraction, seed, config.multi_label)
+    index = {name: position for position, name in enumerate(classes)}
+    splits = {name: positions(found.splits[name], index) for name in ORDER if name in found.splits}
+    return _dataset(config, found, classes, splits)
+
+
+def read_for_evaluation(config: DataConfig, classes: Sequence[str] | None, split: str | None) -> Dataset:
+    """One split to measure a model on, with labels mapped by name onto the model's classes.
+
+    Args:
+        classes: the model's, in its order. None takes those of train if the data has it, else the split's own.
+        split: "train", "validation" or "test" (or a synonym); None takes test, else validation; data without
+            splits is evaluated whole, as "test".
+
+    Returns:
+        a `Dataset` with that split alone. Classes that the model lacks have label -1, and a warning names them.
+
+    Raises:
+        UsageError: the data does not have the split.
+        MissingInputError, DataError, UnavailableError: as `read`; or the model knows none of the classes.
+    """
+    found = _find(config)
+    name, listing = _choose(config, found, split)
+    if classes is None:
+        classes = in_order(found.splits.get(TRAIN, listing).classes())
+    labelled = evaluation_labels(name, listing, classes, found.warnings)
+    return _dataset(config, found, tuple(classes), {name: labelled})
+
+
+def _find(config: DataConfig) -> Found:
+    if not config.path:
+        raise MissingInputError("no data is given: name a folder or a table of pictures.")
+    path = Path(config.path)
+    reader = READERS.get(path.suffix.lower())
+    return reader(config) if reader is not None and not path.is_dir() else read_folder(config)
+
+
+def _choose(config: DataConfig, found: Found, wanted: str | None) -> tuple[str, Listing]:
+    if "" in found.splits:
+        if wanted is not None:
+            raise UsageError(f"{config.path!r} has no splits, so not {wanted!r}: leave the split out to use it whole.")
+        found.notes.append(f"the data has no splits: all {len(found.splits['']):,} pictures are evaluated")
+        return TEST, found.splits[""]
+    present = ", ".join(name for name in ORDER if name in found.splits)
+    if wanted is not None:
+        name = SYNONYMS.get(wanted.lower(), wanted)
+        if name not in found.splits:
+            raise UsageError(f"{config.path!r} has no split {wanted!r}: choose one of {present}.")
+        return name, found.splits[name]
+    for name in (TEST, VALIDATION):
+        if name in found.splits:
+            found.notes.append(f"evaluated on split {name} (of {present})")
+            return name, found.splits[name]
+    raise UsageError(f"{config.path!r} has only the split {present}: name it to evaluate on the training pictures.")
+
+
+def _dataset(config: DataConfig, found: Found, classes: tuple[str, ...], splits: dict[str, Split]) -> Dataset:
+    return Dataset(
+        name=Path(config.path).resolve().stem,
+        root=found.root,
+        classes=classes,
+        splits=splits,
+        multi_label=config.multi_label,
+        notes=tuple(found.notes),
+        warnings=tuple(found.warnings),
+    )

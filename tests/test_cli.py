@@ -1,0 +1,246 @@
+"""The command: help, exit codes, one sentence for each mistake, JSON and nothing else on standard output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import vitral
+from tests.pictures import picture, write_folder
+from vitral.cli import VERBS, main
+from vitral.version import VERSION
+
+TINY = ["--model", "ViT-Ti/4", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
+        "--model.mlp-dim", "32", "--steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("pictures"), {"train": 4, "val": 2, "test": 2})
+
+
+@pytest.fixture(scope="module")
+def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", str(pictures), *TINY, "--out", str(run), "--quiet"]) == 0
+    return run / "model"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_names_its_exit_codes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert "exit codes" in capsys.readouterr().out
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from vitral.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    for verb in VERBS:
+        code = (
+            "import sys\nfrom vitral.cli import main\n"
+            f"try: main(['{verb}', '--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0, verb
+
+
+def test_version_is_printed() -> None:
+    made = subprocess.run([sys.executable, "-m", "vitral", "--version"], capture_output=True, text=True, check=True)
+    assert made.stdout == f"vitral {VERSION}\n"
+
+
+def test_public_names_are_these() -> None:
+    assert set(vitral.__all__) == {
+        "Model", "VitClassifier", "create_model", "load", "DataError", "MissingInputError", "NonFiniteError",
+        "StorageError", "UnavailableError", "UnreadableImageError", "UsageError", "VitralError", "__version__",
+    }  # fmt: skip
+    assert all(hasattr(vitral, name) for name in vitral.__all__)
+
+
+def broken_weights(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    return folder
+
+
+def flat(folder: Path) -> Path:
+    folder.mkdir()
+    for i in range(3):
+        picture("red", i).save(folder / f"{i}.png")
+    return folder
+
+
+def one_class(folder: Path) -> Path:
+    (folder / "red").mkdir(parents=True)
+    picture("red", 1).save(folder / "red" / "1.png")
+    picture("red", 2).save(folder / "red" / "2.png")
+    return folder
+
+
+def empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def text(path: Path, content: str = "hello") -> Path:
+    path.write_text(content)
+    return path
+
+
+def others(folder: Path) -> Path:
+    for name in ("zebra", "okapi"):
+        (folder / name).mkdir(parents=True)
+        picture("red", 1).save(folder / name / "1.png")
+    return folder
+
+
+Words = Callable[[Path, Path, Path], list[object]]
+
+MISTAKES: dict[str, tuple[Words, int, str]] = {
+    # what went wrong: (words made from (temporary folder, pictures, model), exit code, part of the sentence)
+    "unknown command": (lambda t, p, m: ["trian", p], 2, "did you mean train"),
+    "unknown option": (lambda t, p, m: ["train", p, "--learning-rat", "1"], 2, "did you mean --learning-rate"),
+    "option of another place": (lambda t, p, m: ["train", p, "--momentum", "1"], 2, "--optimizer.momentum"),
+    "abbreviated option": (lambda t, p, m: ["train", p, "--batch", "1"], 2, "--batch-size"),
+    "missing argument": (lambda t, p, m: ["predict"], 2, "required: MODEL"),
+    "one argument too many": (lambda t, p, m: ["evaluate", m, p, p], 2, "one argument too many"),
+    "unknown recipe": (lambda t, p, m: ["train", p, "--recipe", "table4-cifer"], 2, "did you mean table4-cifar"),
+    "unknown model": (lambda t, p, m: ["train", p, "--model", "ViT-XS/16"], 2, "did you mean ViT-S/16"),
+    "unknown published model": (lambda t, p, m: ["finetune", p, "--model", "ViT-B/17"], 2, "did you mean ViT-B/16"),
+    "unknown model to show": (lambda t, p, m: ["models", "ViT-B16"], 2, "did you mean ViT-B/16"),
+    "word for a number": (lambda t, p, m: ["train", p, "--learning-rate", "fast"], 2, "--learning-rate cannot be 'fast'"),
+    "negative number": (lambda t, p, m: ["train", p, "--batch-size", "-4"], 2, "batch_size must be"),
+    "absurd number": (lambda t, p, m: ["train", p, "--batch-size", "1e30"], 2, "batch_size must be"),
+    "no epochs": (lambda t, p, m: ["train", p, "--epochs", "0"], 2, "more than 0"),
+    "negative epochs": (lambda t, p, m: ["train", p, "--epochs", "-1"], 2, "between 0 and"),
+    "epochs and steps": (lambda t, p, m: ["train", p, "--epochs", "1", "--steps", "1"], 2, "give one of the two"),
+    "negative seed": (lambda t, p, m: ["train", p, "--seed", "-1"], 2, "seed must be"),
+    "indivisible size": (lambda t, p, m: ["train", p, *TINY, "--image-size", "10"], 2, "not divisible by patch size 4"),
+    "size twice": (lambda t, p, m: ["train", p, *TINY, "--image-size", "8", "--crop", "12"], 2, "differ"),
+    "freeze nothing": (lambda t, p, m: ["train", p, *TINY, "--freeze", "blocs.*", "--out", t / "r"], 2, "matches no parameter"),
+    "adam with decay": (lambda t, p, m: ["train", p, "--optimizer.name", "adam"], 2, "needs optimizer adamw"),
+    "no such device": (lambda t, p, m: ["evaluate", m, p, "--device", "cuda:7"], 69, "--device cpu"),
+    "device of no kind": (lambda t, p, m: ["evaluate", m, p, "--device", "abacus"], 2, "unknown device"),
+    "missing pictures": (lambda t, p, m: ["train", p.parent / (p.name + "x")], 66, f"did you mean"),
+    "empty folder": (lambda t, p, m: ["train", empty(t / "e")], 66, "holds no pictures"),
+    "pictures without classes": (lambda t, p, m: ["train", flat(t / "f")], 65, "class"),
+    "one class": (lambda t, p, m: ["train", one_class(t / "o")], 65, "two classes"),
+    "a picture instead of a folder": (lambda t, p, m: ["train", flat(t / "f") / "1.png"], 2, "predict"),
+    "a table without a label": (lambda t, p, m: ["train", text(t / "t.csv", "path\nx.png\n")], 65, "label"),
+    "a table of missing files": (lambda t, p, m: ["train", text(t / "t.csv", "path,label\nx.png,a\ny.png,b\n")], 66, "x.png"),
+    "an unknown table": (lambda t, p, m: ["train", text(t / "t.xlsx")], 2, "csv"),
+    "missing weights": (lambda t, p, m: ["finetune", p, "--model", t / "none"], 66, "no weights at"),
+    "broken weights": (lambda t, p, m: ["evaluate", broken_weights(t / "w"), p], 65, "no known layout"),
+    "weights of another width": (lambda t, p, m: ["finetune", p, "--model", m, "--model.width", "32", "--out", t / "r"], 65, "of another shape"),
+    "evaluate on other classes": (lambda t, p, m: ["evaluate", m, others(t / "z")], 65, "zebra"),
+    "a split that is not there": (lambda t, p, m: ["evaluate", m, p, "--split", "tset"], 2, "test"),
+    "missing picture": (lambda t, p, m: ["predict", m, t / "x.jpg"], 66, "no picture at"),
+    "no picture at all": (lambda t, p, m: ["predict", m, text(t / "x.jpg")], 65, "not a JPEG"),
+    "empty folder to predict": (lambda t, p, m: ["predict", m, empty(t / "e")], 66, "holds no pictures"),
+    "no classes wanted": (lambda t, p, m: ["predict", m, p, "--top", "0"], 2, "--top must be at least 1"),
+    "a file where the run should be": (lambda t, p, m: ["train", p, *TINY, "--out", text(t / "file")], 74, "--out"),
+    "a folder that cannot be made": (lambda t, p, m: ["train", p, *TINY, "--out", "/proc/vitral"], 74, "--out"),
+    "too large a picture": (lambda t, p, m: ["predict", m, p / "test" / "red", "--max-pixels", "9"], 65, "64 pixels"),
+    "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
+    "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
+    "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be more than 0"),
+    "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 74, "cannot write"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_clear_sentence_and_its_exit_code(
+    name: str,
+    tmp_path: Path,
+    pictures: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words, code, said = MISTAKES[name]
+    given = [str(word) for word in words(tmp_path, pictures, model)]
+    monkeypatch.chdir(tmp_path)
+    assert main([*given, "--json"]) == code
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (document["error"]["code"], said in document["error"]["message"]) == (code, True), document
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) <= 6, err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "nowhere", "--debug"]) == 66
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_finetune_prints_one_document_with_the_model_folder(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", str(pictures), "--steps", "2", "--batch-size", "4", "--device", "cpu", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert Path(document["model"]).is_dir()
+    assert document["metrics"]["test"]["count"] == 6
+    assert Path(document["run"]) == Path("runs") / f"finetune-{pictures.name}"
+
+
+def test_evaluate_prints_the_promised_keys(
+    pictures: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "p.csv"
+    assert main(["evaluate", str(model), str(pictures), "--json", "--predictions", str(table)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {"top1", "top5", "count", "unreadable", "per_class"} <= set(document)
+    assert len(table.read_text().splitlines()) == 1 + document["count"]
+
+
+def test_predict_lists_what_it_could_not_read_and_answers_65(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = flat(tmp_path / "some")
+    (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:50])
+    assert main(["predict", str(model), str(folder), "--json", "--top", "2"]) == 65
+    document = json.loads(capsys.readouterr().out)
+    assert [Path(answer["path"]).name for answer in document] == ["0.png", "1.png", "2.png", "torn.png"]
+    assert [len(answer["predictions"]) for answer in document] == [2, 2, 2, 0]
+    assert set(document[0]["predictions"][0]) == {"label", "probability"}
+
+
+@pytest.mark.parametrize(
+    "words", [["models"], ["models", "ViT-B/16"], ["recipes"], ["recipes", "table4-cifar"], ["doctor"]]
+)
+def test_lists_are_json_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_overridden_preprocessing_is_used(pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = []
+    for extra in ([], ["--mean", "0.1", "--std", "0.9"], ["--resize", "none"], ["--crop", "16"]):
+        assert main(["evaluate", str(model), str(pictures), "--json", *extra]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == losses[2]  # the pictures have the input's size already
+    assert losses[0] != losses[3]
+
+
+@pytest.mark.slow
+def test_help_is_quick() -> None:
+    """Not a timing of the machine: the slowest import that help could make, torch, takes several times as long."""
+    best = min(_seconds(["-m", "vitral", "--help"]) for _ in range(3))
+    assert best < _seconds(["-c", "import torch"])
+
+
+def _seconds(words: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    return time.perf_counter() - started

@@ -1,0 +1,280 @@
+"""Whole runs: learning, exact resume after any kind of stop, the same numbers from every way in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.pictures import picture, write_folder
+from vitral import run as run_module
+from vitral.cli import main
+from vitral.config import Duration
+from vitral.console import Screen
+from vitral.errors import DataError, NonFiniteError, UsageError
+from vitral.planning import plan
+from vitral.run import Result, start
+from vitral.serving.predictor import load
+from vitral.session import Session
+from vitral.training.interrupt import Interrupt
+from vitral.training.loop import Progress
+
+SETTINGS: dict[str, object] = {
+    # Everything that could break a resume is on: several epochs, uneven batches, mixing, dropout, average, accumulation.
+    "model.name": "ViT-Ti/4", "model.image_size": (8, 8), "model.width": 16, "model.depth": 2, "model.num_heads": 2,
+    "model.mlp_dim": 32, "model.dropout": 0.1, "model.stochastic_depth": 0.2, "model.pool": "token",
+    "augmentation.mixup": 0.3, "augmentation.cutmix": 1.0, "augmentation.randaugment_layers": 1,
+    "augmentation.randaugment_magnitude": 5.0, "augmentation.erasing": 0.3,
+    "training.batch_size": 7, "training.micro_batch_size": 3, "training.average": 0.9,
+    "training.log_every": Duration(4, "steps"), "training.evaluate_every": Duration(5, "steps"),
+    "training.checkpoint_every": Duration(3, "steps"), "schedule.duration": Duration(20, "steps"),
+    "schedule.warmup": Duration(3, "steps"), "runtime.workers": 2, "runtime.device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("pictures"), {"train": 9, "val": 3, "test": 4})
+
+
+def train(pictures: Path, folder: Path, **changes: object) -> Result:
+    words = {**SETTINGS, "data.path": str(pictures), **{name.replace("__", "."): v for name, v in changes.items()}}
+    return start(plan("scratch-small", words), folder, Screen(quiet=True))
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """SHA-256 of everything that must be the same: weights, optimizer, average, numbers, metrics."""
+    names = ["metrics.jsonl", "config.json", "data.json", *(str(p.relative_to(folder)) for p in folder.glob("model/*"))]
+    names += [str(p.relative_to(folder)) for p in sorted(folder.glob("checkpoints/*/*"))[-3:]]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(pictures, folder).finished
+    return folder
+
+
+def test_a_run_learns_what_can_be_learned(pictures: Path, tmp_path: Path) -> None:
+    plain = {"augmentation__mixup": 0.0, "augmentation__cutmix": 0.0, "augmentation__erasing": 0.0,
+             "augmentation__randaugment_layers": 0, "schedule__duration": Duration(60, "steps"),
+             "training__evaluate_every": Duration(60, "steps"), "optimizer__learning_rate": 3e-3}  # fmt: skip
+    result = train(pictures, tmp_path / "run", **plain)
+    assert result.metrics["test"]["top1"] > 0.9
+    assert result.metrics["test"]["count"] == 12
+
+
+@pytest.mark.parametrize("changes", [{"runtime__workers": 0}, {"runtime__workers": 4, "runtime__prefetch": 1}])
+def test_the_number_of_workers_changes_no_byte(
+    pictures: Path, uninterrupted: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    train(pictures, tmp_path / "run", **changes)
+    ours, theirs = digest(tmp_path / "run"), digest(uninterrupted)
+    assert {k: v for k, v in ours.items() if k != "config.json"} == {
+        k: v for k, v in theirs.items() if k != "config.json"
+    }
+
+
+class Stop(Exception):
+    """As if the process had died: nothing is cleaned up by the run itself."""
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 7, 13, 19, 20])
+def test_a_run_killed_after_any_step_continues_bit_for_bit(
+    pictures: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    def die(self: Session, progress: Progress, size: int, waited: float) -> None:
+        if progress.step == step:
+            raise Stop
+
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(Session, "tick", die)
+        train(pictures, tmp_path / "run")
+    assert train(pictures, tmp_path / "run").finished
+    assert digest(tmp_path / "run") == digest(uninterrupted)
+
+
+def test_a_signal_during_any_step_or_evaluation_saves_and_continues_bit_for_bit(
+    pictures: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = 0
+    asked = 0
+
+    def impatient(self: Interrupt) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked % 9 == 0:
+            self.received = signal.SIGTERM
+        return self.received is not None
+
+    monkeypatch.setattr(Interrupt, "__call__", impatient)
+    while not (result := train(pictures, tmp_path / "run")).finished:
+        assert result.signal == signal.SIGTERM
+        starts += 1
+        assert starts < 40
+    assert starts > 3
+    assert digest(tmp_path / "run") == digest(uninterrupted)
+
+
+def test_a_finished_run_started_again_only_reports(pictures: Path, uninterrupted: Path) -> None:
+    before = digest(uninterrupted)
+    assert train(pictures, uninterrupted).finished
+    assert digest(uninterrupted) == before
+
+
+def test_another_configuration_is_refused_with_the_difference(pictures: Path, uninterrupted: Path) -> None:
+    with pytest.raises(UsageError, match=r"optimizer.learning_rate: 0.001 -> 0.5.*--out"):
+        train(pictures, uninterrupted, optimizer__learning_rate=0.5)
+
+
+def test_other_pictures_are_refused(pictures: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "pictures"
+    shutil.copytree(pictures, changed)
+    next((changed / "train" / "red").iterdir()).unlink()
+    with pytest.raises(UsageError, match="pictures of train: 27 -> 26"):
+        train(changed, uninterrupted)
+
+
+def test_a_folder_with_other_things_in_it_is_refused(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(UsageError, match="holds no run"):
+        train(pictures, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(
+    pictures: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
+    (newest / "tensors.safetensors").write_bytes(b"torn")
+    assert train(pictures, tmp_path / "run").finished
+    assert digest(tmp_path / "run") == digest(uninterrupted)
+
+
+def test_a_non_finite_loss_stops_before_the_update_and_names_step_and_samples(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Session.loss
+
+    def poisoned(self: Session, batch: object, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, right = real(self, batch, step)  # type: ignore[arg-type]
+        return (loss * float("nan"), right) if step == 6 else (loss, right)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "loss", poisoned)
+        with pytest.raises(NonFiniteError, match=r"the loss of step 6 .*train/.*\.png"):
+            train(pictures, tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "checkpoints" / "step-00000006" / "tensors.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+
+
+def test_gradient_accumulation_is_the_whole_batch(pictures: Path, tmp_path: Path) -> None:
+    still = {"model__dropout": 0.0, "model__stochastic_depth": 0.0, "schedule__duration": Duration(4, "steps")}
+    weights = []
+    for name, size in (("whole", None), ("parts", 2)):
+        train(pictures, tmp_path / name, training__micro_batch_size=size, **still)
+        weights.append(load_file(tmp_path / name / "checkpoints" / "step-00000004" / "tensors.safetensors"))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_frozen_parameters_keep_their_values(pictures: Path, tmp_path: Path) -> None:
+    train(
+        pictures,
+        tmp_path / "run",
+        model__freeze=("blocks.*",),
+        schedule__duration=Duration(3, "steps"),
+        training__average=0.0,
+    )
+    torch.manual_seed(0)
+    network = run_module._network(plan("scratch-small", {**SETTINGS, "data.path": str(pictures)}), Screen(quiet=True))
+    trained = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, trained[name]) == (name.startswith("blocks.")), name
+
+
+def test_an_unreadable_training_picture_stops_the_run_or_is_left_out(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "pictures")
+    bad = sorted((tmp_path / "pictures" / "train" / "red").iterdir())[0]
+    bad.write_bytes(bad.read_bytes()[:40])
+    with pytest.raises(DataError, match=rf"{bad.name} cannot be read .*--on-bad-image skip"):
+        train(tmp_path / "pictures", tmp_path / "run")
+    assert train(tmp_path / "pictures", tmp_path / "run2", data__on_bad_image="skip").finished
+    listed = (tmp_path / "run2" / "unreadable.jsonl").read_text().splitlines()
+    assert [Path(json.loads(line)["path"]).name for line in listed] == [bad.name]
+
+
+def test_training_evaluate_and_predict_agree_to_the_bit(
+    pictures: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = json.loads((uninterrupted / "model" / "metrics.json").read_text())
+    assert main(["evaluate", str(uninterrupted / "model"), str(pictures), "--json", "--device", "cpu"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert {k: measured[k] for k in ("top1", "top5", "loss", "count", "per_class")} == {
+        k: kept["test"][k] for k in ("top1", "top5", "loss", "count", "per_class")
+    }
+    paths = sorted((pictures / "test").rglob("*.png"))
+    assert main(["predict", str(uninterrupted / "model"), *map(str, paths), "--json", "--device", "cpu"]) == 0
+    together = json.loads(capsys.readouterr().out)
+    right = [
+        answer["predictions"][0]["label"] == path.parent.name for answer, path in zip(together, paths, strict=True)
+    ]
+    assert np.mean(right) == measured["top1"]
+    model = load(uninterrupted / "model")
+    for answer, path in zip(together, paths, strict=True):
+        alone = model.predict(path, top=3)
+        assert [(g["label"], g["probability"]) for g in answer["predictions"]] == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_the_real_command_stopped_by_a_signal_goes_on_with_the_same_command(
+    pictures: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = [
+        sys.executable, "-m", "vitral", "train", str(pictures), "--model", "ViT-Ti/4", "--model.width", "16",
+        "--model.depth", "1", "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "400", "--batch-size", "4",
+        "--training.checkpoint-every", "10 steps", "--training.evaluate-every", "100 steps", "--device", "cpu",
+    ]  # fmt: skip
+    whole = subprocess.run([*words, "--out", "whole", "--json"], cwd=tmp_path, capture_output=True, check=True)
+    running = subprocess.Popen(
+        [*words, "--out", "cut", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("cut/checkpoints/step-*/manifest.json")):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.kill(running.pid, number)
+    out, said = running.communicate(timeout=60)
+    assert running.returncode == code
+    if number != signal.SIGKILL:
+        assert json.loads(out)["finished"] is False
+        assert b"To go on: vitral train" in said.replace(b"\n", b" ")
+    again = subprocess.run([*words, "--out", "cut", "--json"], cwd=tmp_path, capture_output=True, check=True)
+    assert b"resuming at step" in again.stderr
+    assert json.loads(again.stdout)["metrics"] == json.loads(whole.stdout)["metrics"]
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_the_picture_itself_decides_not_its_way_in(uninterrupted: Path, tmp_path: Path) -> None:
+    model = load(uninterrupted / "model")
+    image = picture("green", 77, (30, 20))
+    image.save(tmp_path / "p.png")
+    ways = [tmp_path / "p.png", str(tmp_path / "p.png"), (tmp_path / "p.png").read_bytes(), image, np.asarray(image)]
+    rows = model.predict_proba(ways)
+    assert all((row == rows[0]).all() for row in rows)
+    assert all((model.predict_proba(way) == rows[0]).all() for way in ways)

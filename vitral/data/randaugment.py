@@ -1,0 +1,241 @@
+"""RandAugment (Cubuk et al., arXiv 1909.13719) as the ViT authors ran it.
+
+Each layer picks one of 16 operations uniformly and always applies it. The operations and the meaning of a
+magnitude m, written for m = 10 and proportional to m, are those of the authors' TensorFlow code
+(google-research/big_vision, pp/autoaugment.py), not torchvision's: whatever falls outside is grey 128, pixels
+under a turn or a shear are the nearest ones, and blends round towards 0. Some things there are surprising and
+kept, because published numbers came from them: at m = 0 `posterize` keeps no bits (black), `solarize` inverts
+all, the enhancing factors are 0.1; `contrast` blends with a grey that depends on the number of pixels.
+
+One deviation: lengths in pixels (translation, cutout) are theirs for pictures of 224 pixels or more; for
+smaller ones they shrink in proportion, so that a 32-pixel picture is not moved out of its frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from vitral.data.geometry import Pixels
+
+# What the operations do at magnitude 10 (`FULL`), from the authors' code; `strength` is magnitude / 10.
+FULL = 10.0
+ROTATION = 30.0  # degrees
+SHEAR = 0.3  # pixels of shift per pixel of distance from the top left corner
+TRANSLATION = 100.0  # pixels
+CUTOUT = 40.0  # pixels, half the side of the square
+POSTERIZE = 4.0  # bits kept of 8
+SOLARIZE = 256.0  # values from here up are inverted
+SOLARIZE_ADD = 110.0  # added to values below 128
+ENHANCE_START = 0.1  # blend factor at magnitude 0: 0 is wholly degraded, 1 the picture, above 1 exaggerated
+ENHANCE_SLOPE = 1.8  # added to it
+REFERENCE_SIDE = 224  # pixels, shorter side from which the lengths hold as they stand
+GREY = 128  # value of pixels that come from outside the picture
+
+LUMA = (2989, 5870, 1140)
+"""Ten-thousandths of R, G, B in a grey (ITU-R BT.601; tf.image.rgb_to_grayscale)."""
+
+
+def randaugment(image: Pixels, rng: np.random.Generator, layers: int, magnitude: float) -> Pixels:
+    """Apply `layers` operations, each drawn uniformly from `OPERATIONS`.
+
+    Args:
+        image: [height, width, 3] uint8, is not changed.
+        rng: the only source of chance; the same state gives the same bytes.
+        layers: N of the paper, 0 or more.
+        magnitude: M of the paper, 0 to 30. Above 10 all keeps growing but bits kept (8) and the solarize
+            threshold (256), where the picture is left as it is, and sums, which stop at 255.
+    """
+    operations = tuple(OPERATIONS.values())
+    for _ in range(layers):
+        image = operations[int(rng.integers(len(operations)))](image, magnitude / FULL, rng)
+    return image
+
+
+def autocontrast(image: Pixels, _strength: float, _rng: np.random.Generator) -> Pixels:
+    """Stretch each channel to 0..255."""
+    values = np.arange(256)
+    tables = []
+    for channel in range(3):
+        low, high = int(image[..., channel].min()), int(image[..., channel].max())
+        stretched = (values - low) * 255 // (high - low) if high > low else values
+        tables.append(np.clip(stretched, 0, 255))
+    return _look_up_each(image, tables)
+
+
+def equalize(image: Pixels, _strength: float, _rng: np.random.Generator) -> Pixels:
+    """Flatten each channel's histogram; a channel with too few values for 256 steps stays."""
+    tables = []
+    for channel in range(3):
+        counts = np.bincount(image[..., channel].ravel(), minlength=256)
+        step = (counts.sum() - counts[counts > 0][-1]) // 255
+        if step == 0:
+            tables.append(np.arange(256))
+        else:
+            below = np.cumsum(counts) - counts
+            # The lowest entry is 0 by definition, not half a step.
+            tables.append(np.append(0, np.clip((below[1:] + step // 2) // step, 0, 255)))
+    return _look_up_each(image, tables)
+
+
+def invert(image: Pixels, _strength: float, _rng: np.random.Generator) -> Pixels:
+    """255 - value."""
+    return 255 - image
+
+
+def rotate(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Turn about the centre, either way."""
+    angle = math.radians(_either_sign(ROTATION * strength, rng))
+    cos, sin = math.cos(angle), math.sin(angle)
+    y, x = (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
+    return _affine(image, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y))
+
+
+def shear_x(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Move rows sideways, the further from the top the more."""
+    return _affine(image, (1.0, _either_sign(SHEAR * strength, rng), 0.0), (0.0, 1.0, 0.0))
+
+
+def shear_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Move columns up or down, the further from the left the more."""
+    return _affine(image, (1.0, 0.0, 0.0), (_either_sign(SHEAR * strength, rng), 1.0, 0.0))
+
+
+def translate_x(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Move left or right."""
+    shift = _either_sign(TRANSLATION * _scale(image) * strength, rng)
+    return _affine(image, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
+
+
+def translate_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Move up or down."""
+    shift = _either_sign(TRANSLATION * _scale(image) * strength, rng)
+    return _affine(image, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
+
+
+def cutout(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Grey a square around a uniform pixel, as far as it lies inside (arXiv 1708.04552)."""
+    half = int(CUTOUT * _scale(image) * strength)
+    y, x = int(rng.integers(image.shape[0])), int(rng.integers(image.shape[1]))
+    image = image.copy()
+    image[max(y - half, 0) : y + half, max(x - half, 0) : x + half] = GREY
+    return image
+
+
+def posterize(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Keep the highest bits of each value."""
+    dropped = 8 - min(int(POSTERIZE * strength), 8)
+    return image & np.uint8(0xFF << dropped & 0xFF)
+
+
+def solarize(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Invert values from a threshold up."""
+    threshold = min(int(SOLARIZE * strength), 256)
+    values = np.arange(256)
+    return _look_up(image, np.where(values < threshold, values, 255 - values))
+
+
+def solarize_add(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Lighten the darker half of the values."""
+    values = np.arange(256)
+    lighter = np.minimum(values + int(SOLARIZE_ADD * strength), 255)
+    return _look_up(image, np.where(values < 128, lighter, values))
+
+
+def colour(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Blend with the picture's greys."""
+    return blend(greyscale(image)[..., None], image, _enhance(strength))
+
+
+def contrast(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Blend with one grey, which in the authors' code is the pixel count over 256: 196 for 224 x 224."""
+    grey = min(255, image.shape[0] * image.shape[1] // 256)
+    return _look_up(image, blend(np.array(grey), np.arange(256, dtype=np.uint8), _enhance(strength)))
+
+
+def brightness(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Blend with black."""
+    return _look_up(image, blend(np.array(0), np.arange(256, dtype=np.uint8), _enhance(strength)))
+
+
+def sharpness(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+    """Blend with the picture smoothed by (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels stay."""
+    wide = image.astype(np.uint16)
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    window = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    smooth = image.copy()
+    smooth[1:-1, 1:-1] = (window + 4 * wide[1:-1, 1:-1]) // 13
+    return blend(smooth, image, _enhance(strength))
+
+
+OPERATIONS: dict[str, Callable[[Pixels, float, np.random.Generator], Pixels]] = {
+    "autocontrast": autocontrast,
+    "equalize": equalize,
+    "invert": invert,
+    "rotate": rotate,
+    "posterize": posterize,
+    "solarize": solarize,
+    "solarize_add": solarize_add,
+    "colour": colour,
+    "contrast": contrast,
+    "brightness": brightness,
+    "sharpness": sharpness,
+    "shear_x": shear_x,
+    "shear_y": shear_y,
+    "translate_x": translate_x,
+    "translate_y": translate_y,
+    "cutout": cutout,
+}
+"""All operations, each (picture, strength, rng) -> picture of the same size; strength 1 is magnitude 10."""
+
+
+def greyscale(image: Pixels) -> np.ndarray:
+    """Grey values uint8 [height, width], the weighted sum of `LUMA` rounded to the nearest."""
+    red, green, blue = (image[..., channel] * np.uint32(LUMA[channel]) for channel in range(3))
+    # Whole numbers of 1/10000, and half of one unit added, so that no machine rounds otherwise.
+    return ((red + green + blue + np.uint32(5000)) // np.uint32(10000)).astype(np.uint8)
+
+
+def blend(degraded: np.ndarray, image: np.ndarray, factor: float) -> np.ndarray:
+    """degraded + factor (image - degraded), in float32, cut to 0..255 and rounded towards 0; uint8."""
+    start = np.asarray(degraded, dtype=np.float32)
+    mixed = (image - start) * np.float32(factor)
+    mixed += start
+    return np.clip(mixed, 0, 255, out=mixed).astype(np.uint8)
+
+
+def _enhance(strength: float) -> float:
+    return ENHANCE_SLOPE * strength + ENHANCE_START
+
+
+def _scale(image: Pixels) -> float:
+    shorter: int = min(image.shape[:2])
+    return min(1.0, shorter / REFERENCE_SIDE)
+
+
+def _either_sign(value: float, rng: np.random.Generator) -> float:
+    negate: bool = rng.random() < 0.5
+    return -value if negate else value
+
+
+def _look_up(image: Pixels, table: np.ndarray) -> Pixels:
+    # Indices are bytes and tables have 256 entries: "clip" only spares numpy the check.
+    return np.take(table.astype(np.uint8), image, mode="clip")
+
+
+def _look_up_each(image: Pixels, tables: list[np.ndarray]) -> Pixels:
+    return np.stack([_look_up(image[..., channel], table) for channel, table in enumerate(tables)], axis=-1)
+
+
+def _affine(image: Pixels, x: tuple[float, float, float], y: tuple[float, float, float]) -> Pixels:
+    """New pixel (column i, row j) is the one nearest to (x0 i + x1 j + x2, y0 i + y1 j + y2) in the old."""
+    # Pillow measures both pictures from the corner of a pixel, half a pixel from its centre.
+    matrix = [part for a, b, c in (x, y) for part in (a, b, c + (1 - a - b) / 2)]
+    picture = Image.fromarray(image)
+    moved = picture.transform(
+        picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=(GREY, GREY, GREY)
+    )
+    return np.asarray(moved)

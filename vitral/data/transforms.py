@@ -1,0 +1,109 @@
+"""How a training picture is varied, from decoded pixels to the bytes that the device gets.
+
+In this order: cut, mirror, colour jitter, RandAugment, random erasing. All chance comes from the one generator
+that is handed in, so a picture is a function of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vitral.config import AugmentationConfig, Preprocessing
+from vitral.data.geometry import Box, Pixels, inception_box, random_box, resize
+from vitral.data.preprocessing import prepare, resize_whole
+from vitral.data.randaugment import blend, greyscale, randaugment
+
+ERASED_AREA = (0.02, 0.33)
+"""Share of the picture that is erased (arXiv 1708.04896, section 3; the upper end as its authors' code)."""
+
+ERASED_ASPECT = (0.3, 3.3)
+"""Height / width of what is erased, log-uniform, so that lying and standing are as likely (arXiv 1708.04896)."""
+
+ERASING_ATTEMPTS = 100
+"""Rectangles drawn before the picture stays whole (our bound; the paper draws for ever)."""
+
+
+def augment(
+    image: Pixels, rng: np.random.Generator, augmentation: AugmentationConfig, preprocessing: Preprocessing
+) -> Pixels:
+    """One varied view of a picture.
+
+    Args:
+        image: [height, width, 3] uint8 RGB, upright, at least 1 x 1; is not changed.
+        rng: of this sample, this epoch and no other.
+
+    Returns:
+        uint8 of exactly `preprocessing.crop`. It may share memory with `image`.
+    """
+    image = cut(image, rng, augmentation, preprocessing)
+    if augmentation.flip and rng.random() < 0.5:
+        image = np.ascontiguousarray(image[:, ::-1])
+    if augmentation.colour_jitter > 0:
+        image = jitter(image, rng, augmentation.colour_jitter)
+    image = randaugment(image, rng, augmentation.randaugment_layers, augmentation.randaugment_magnitude)
+    if augmentation.erasing > 0 and rng.random() < augmentation.erasing:
+        image = erase(image, rng)
+    return image
+
+
+def cut(
+    image: Pixels, rng: np.random.Generator, augmentation: AugmentationConfig, preprocessing: Preprocessing
+) -> Pixels:
+    """The part of the picture that `augmentation.crop` chooses, at `preprocessing.crop`.
+
+    inception: a box of random area and aspect, resized (`preprocessing.resize` has no part in it).
+    resize-random: resized as in evaluation, `padding` zeros added to each side, cut at a uniform place.
+    none: as in evaluation.
+    """
+    size = preprocessing.crop
+    if augmentation.crop == "none":
+        return prepare(image, preprocessing)
+    if augmentation.crop == "inception":
+        box = inception_box((image.shape[0], image.shape[1]), augmentation.min_area, rng)
+        return resize(box.cut(image), size, preprocessing.interpolation)
+    image = resize_whole(image, preprocessing)
+    if augmentation.padding:
+        sides = (augmentation.padding, augmentation.padding)
+        image = np.pad(image, (sides, sides, (0, 0)))
+    return random_box((image.shape[0], image.shape[1]), size, rng).cut(image)
+
+
+def jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+    """Change brightness, contrast and saturation, in random order, each by a factor uniform in 1 +- amount.
+
+    The factor blends with black, with the mean grey, or with the picture's greys (Howard, arXiv 1312.5402).
+
+    Args:
+        amount: 0 to 1.
+    """
+    for kind in rng.permutation(3):
+        factor = rng.uniform(1 - amount, 1 + amount)
+        if kind == 0:
+            degraded = np.array(0)
+        elif kind == 1:
+            degraded = greyscale(image).mean()
+        else:
+            degraded = greyscale(image)[..., None]
+        image = blend(degraded, image, factor)
+    return image
+
+
+def erase(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """A copy with a rectangle of uniform random bytes (arXiv 1708.04896).
+
+    Area is uniform in 0.02 to 0.33 of the picture, height / width log-uniform in 0.3 to 3.3; a rectangle that
+    does not fit is drawn again, up to 100 times, and then nothing is erased.
+    """
+    height, width = image.shape[0], image.shape[1]
+    for _ in range(ERASING_ATTEMPTS):
+        area = rng.uniform(*ERASED_AREA) * height * width
+        aspect = math.exp(rng.uniform(math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])))
+        size = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if size[0] <= height and size[1] <= width:
+            erased = image.copy()
+            box: Box = random_box((height, width), size, rng)
+            box.cut(erased)[...] = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            return erased
+    return image

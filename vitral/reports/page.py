@@ -1,0 +1,250 @@
+"""`report.html`: one page of a run that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from vitral.errors import StorageError
+from vitral.reports import tables
+from vitral.reports.curves import Series, curve
+from vitral.reports.record import Line, Record, read, section
+from vitral.reports.style import STYLE
+from vitral.reports.verdict import NAMES, RULES, best_step, verdict, written
+from vitral.reports.wording import counted, for_html, for_pre, number, percent
+
+MOST_DECISIONS = 40
+SLOW_READING = 0.2
+"""Share of the time spent waiting for data from which reading is what holds the run up."""
+
+_PANES = (
+    '<svg viewBox="0 0 26 26" aria-hidden="true"><rect width="26" height="26" rx="4" fill="#2b3440"/>'
+    '<path fill="#e0a030" d="M3 3h9v5l-9 4z"/><path fill="#3f8fd2" d="M14 3h9v11l-9-6z"/>'
+    '<path fill="#c8503c" d="M3 14l9-4v13H3z"/><path fill="#4c9a63" d="M14 10.300l9 6V23h-9z"/></svg>'
+)
+
+_SECTIONS = {
+    "numbers": "Numbers",
+    "curves": "Curves",
+    "classes": "Classes",
+    "decisions": "Decisions",
+    "reproduce": "Reproduce",
+    "settings": "Settings",
+}
+
+
+def write(run: Path) -> Path:
+    """Write `run`/report.html from the other files of the run folder, and return its path.
+
+    A file that is missing, empty or damaged leaves a sentence that says so in its place.
+
+    Raises:
+        MissingInputError: there is no such folder.
+        StorageError: the page could not be written; an older one is untouched.
+    """
+    text = render(read(run))
+    target = run / "report.html"
+    aside = run / f".report.html.{os.getpid()}"
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target} ({error.strerror}): free some space or check its rights.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return target
+
+
+def render(record: Record) -> str:
+    """The page as text."""
+    bodies = (
+        tables.measured(record),
+        _curves(record),
+        tables.classes(record),
+        _decisions(record),
+        _reproduce(record),
+        tables.settings(record),
+    )
+    sections = "".join(
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}</section>\n'
+        for (key, title), body in zip(_SECTIONS.items(), bodies, strict=True)
+    )
+    links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title in _SECTIONS.items())
+    name = for_html(record.name)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>{name} – vitral report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#numbers">Skip to the numbers</a>\n'
+        f'<header>\n<div class="brand">{_PANES}<span>vitral training report</span></div>\n'
+        f'<h1><bdi>{name}</bdi></h1>\n<p class="about">{_about(record)}</p>\n'
+        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{_tiles(record)}</header>\n'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{sections}</main>\n'
+        f"<footer>Written by vitral {for_html(record.environment.get('vitral', ''))} from the files of the run "
+        "folder; it loads nothing from elsewhere.</footer>\n</body>\n</html>\n"
+    )
+
+
+def _about(record: Record) -> str:
+    model, data = section(record.config, "model"), section(record.config, "data")
+    start = "fine-tuned from " + str(model["weights"]) if model.get("weights") else "trained from scratch"
+    classes = number(record.environment, "classes")
+    counts = [
+        f"{value:,.0f} {name}"
+        for name in ("train", "validation", "test")
+        if (value := number(record.environment, f"{name}_count")) is not None
+    ]
+    facts = [
+        model.get("name"),
+        start if record.config else None,
+        data.get("path") and f"data {data['path']}",
+        counted(int(classes), "class", "classes") if classes else None,
+        " / ".join(counts) + " pictures" if counts else None,
+        "finished" if record.finished else "not finished" if record.total_steps else None,
+    ]
+    return " · ".join(for_html(fact, 200) for fact in facts if fact)
+
+
+def _tiles(record: Record) -> str:
+    tiles = []
+    split = record.split()
+    names = [record.chief, "top1" if record.multi_label else "top5"]
+    if not record.multi_label and (number(record.environment, "classes") or 6) <= 5:
+        names.pop()  # all of five classes or fewer are among five guesses
+    for name in names if split else ():
+        value = number(split[1], name) if split else None
+        if split and value is not None:
+            of = counted(int(number(split[1], "count") or 0), "picture")
+            tiles.append((f"{split[0]} {NAMES[name]}".capitalize(), written(name, value), f"of {of}"))
+    best = best_step(record)
+    if best is not None:
+        total = record.total_steps
+        tiles.append(("Best step", f"{best:,}", f"of {total:,} planned" if total else ""))
+    speeds = [value for _, value in record.series(record.speeds, "images_per_second") if value == value]
+    if speeds:
+        device = record.environment.get("device")
+        tiles.append(("Pictures per second", f"{median(speeds):,.0f}", f"median, on {device}" if device else "median"))
+    cells = "".join(
+        f'<div><dt>{for_html(name)}</dt><dd class="value">{value}</dd><dd class="note">{for_html(note)}</dd></div>'
+        for name, value, note in tiles
+    )
+    return f'<dl class="tiles">{cells}</dl>\n' if cells else ""
+
+
+# Curves ---------------------------------------------------------------------------------------------
+
+
+def _curves(record: Record) -> str:
+    reasons = [
+        tables.missing(f"{name} {record.gaps[name]}: {lost} cannot be drawn.")
+        for name, lost in (("metrics.jsonl", "loss, top-1 and learning rate"), ("speed.jsonl", "speed"))
+        if name in record.gaps
+    ]
+    figures = "".join(f"<figure>{chart}</figure>\n" for chart in _charts(record))
+    notes = "".join(f'<p class="soft">{for_html(note, 600)}</p>\n' for note in _notes(record))
+    return "".join(reasons) + f'<div class="curves">\n{figures}</div>\n{notes}'
+
+
+def _charts(record: Record) -> list[str]:
+    def trained(name: str) -> Series:
+        return Series("training", record.series(record.training, name))
+
+    def validated(name: str) -> Series:
+        return Series("validation", record.series(record.evaluations, f"validation_{name}"), style=1)
+
+    best = best_step(record)
+    mark = (float(best), "best") if best is not None else None
+    charts = []
+    if "metrics.jsonl" not in record.gaps:
+        losses = [trained("loss"), validated("loss")]
+        if _losses_differ(record):
+            charts += [
+                curve("Training loss", losses[:1], "step", "nats per picture", mark=mark),
+                *(
+                    [curve("Validation loss", losses[1:], "step", "nats per picture", mark=mark)]
+                    if losses[1].points
+                    else []
+                ),
+            ]
+        else:
+            charts.append(curve("Loss", losses, "step", "nats per picture", mark=mark))
+        if record.multi_label:
+            precision = [validated("mean_average_precision")]
+            charts.append(curve("Mean average precision", precision, "step", "0 to 1", mark=mark))
+        # With several labels, training top-1 asks for the first of them and validation for any: not comparable.
+        shares = [validated("top1")] if record.multi_label else [trained("top1"), validated("top1")]
+        charts.append(curve("Top-1", shares, "step", "share of pictures", percent=True, mark=mark))
+        charts.append(curve("Learning rate", [trained("learning_rate")], "step", "at each step"))
+    if "speed.jsonl" not in record.gaps:
+        speeds = Series("training", record.series(record.speeds, "images_per_second"))
+        charts.append(curve("Speed", [speeds], "step", "pictures per second"))
+    return charts
+
+
+def _losses_differ(record: Record) -> bool:
+    """The sigmoid loss adds up over classes; validation loss is always that of one answer."""
+    return section(record.config, "loss").get("name") == "sigmoid"
+
+
+def _notes(record: Record) -> list[str]:
+    augmentation = section(record.config, "augmentation")
+    notes = [RULES] if record.evaluations else []
+    if record.training:
+        notes.append(
+            "Training numbers are means over the steps since the last point, on augmented pictures and with dropout; "
+            "validation numbers are of plain pictures. Training can therefore look worse than validation."
+        )
+    if any(number(augmentation, name) for name in ("mixup", "cutmix")):
+        notes.append("Mixup or CutMix is on: a training picture counts as right when its larger part is named.")
+    if _losses_differ(record) and record.training:
+        notes.append("The sigmoid loss is summed over the classes, so training and validation loss are drawn apart.")
+    waiting = [value for _, value in record.series(record.speeds, "waiting") if value == value]
+    if waiting:
+        share = fmean(waiting)
+        slow = ": reading pictures is what holds the run up" if share >= SLOW_READING else ""
+        notes.append(f"Training waited for data {percent(share, 1)} of the time{slow}.")
+    return notes
+
+
+# The rest -------------------------------------------------------------------------------------------
+
+
+def _decisions(record: Record) -> str:
+    if not record.environment:
+        return tables.missing(f"What was decided is not known: environment.json {_why(record, 'environment.json')}.")
+    warnings = "".join(f'<p class="warning">{line}</p>\n' for line in _sentences(record.environment, "warnings"))
+    lines = "".join(f"<li>{line}</li>\n" for line in _sentences(record.environment, "decisions"))
+    return warnings + (f"<ul>\n{lines}</ul>\n" if lines else tables.missing("Nothing was decided: all was given."))
+
+
+def _sentences(environment: Line, name: str) -> list[str]:
+    found: Any = environment.get(name)
+    sentences = found if isinstance(found, list) else []
+    more = [f"and {len(sentences) - MOST_DECISIONS:,} more"] if len(sentences) > MOST_DECISIONS else []
+    return [for_html(sentence, 400) for sentence in [*sentences[:MOST_DECISIONS], *more]]
+
+
+def _reproduce(record: Record) -> str:
+    if not record.environment:
+        return tables.missing(f"The command is not known: environment.json {_why(record, 'environment.json')}.")
+    command = record.environment.get("command")
+    if isinstance(command, list) and command:
+        how = (
+            "<p>The same command in the same place goes on where the run stopped; with another --out it starts "
+            f"afresh.</p>\n<pre><code>{for_pre(shlex.join(map(str, command)))}</code></pre>\n"
+        )
+    else:
+        how = tables.missing("No command is known: the run was started from Python. Its settings are below.")
+    names = ("vitral", "torch", "python", "device", "cores")
+    facts = " · ".join(f"{name} {for_html(record.environment[name])}" for name in names if name in record.environment)
+    seed = number(section(record.config, "training"), "seed")
+    seeded = f" · seed {seed:.0f}" if seed is not None else ""
+    return f'{how}<p class="soft">{facts}{seeded}</p>\n'
+
+
+def _why(record: Record, name: str) -> str:
+    return record.gaps.get(name, "says nothing")

@@ -1,0 +1,147 @@
+"""The tables of a run's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitral.config import RunConfig
+from vitral.overrides import knobs, to_json
+from vitral.reports.record import Line, Record, section
+from vitral.reports.verdict import NAMES, lacks_classes, written
+from vitral.reports.wording import counted, for_html, interval, number, percent
+
+WORST, BEST = 30, 10
+"""Rows of the per-class table where there are more classes than both together."""
+
+MOST_SETTINGS = 200
+
+_MEASURES = ("top1", "top5", "mean_average_precision", "exact_match", "loss")
+
+
+def missing(sentence: str) -> str:
+    """A paragraph that says what is not there."""
+    return f'<p class="missing">{for_html(sentence, 300)}</p>\n'
+
+
+def measured(record: Record) -> str:
+    """What was measured on each split."""
+    splits = [(name, found) for name in ("validation", "test") if (found := section(record.measured, name))]
+    if not splits:
+        why = record.gaps.get("model/metrics.json", "holds no numbers")
+        return missing(f"No model has been measured yet: model/metrics.json {why}.")
+    columns = [name for name in _MEASURES if any(number(found, name) is not None for _, found in splits)]
+    heads = "".join(f'<th scope="col" class="number">{_head(name)}</th>' for name in ("count", *columns, "unreadable"))
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>{_count(found, "count")}'
+        f"{''.join(_cell(found, column) for column in columns)}{_count(found, 'unreadable')}</tr>\n"
+        for name, found in splits
+    )
+    return _scroll(
+        "Measured numbers",
+        f"<caption>The kept model, on pictures it was not trained on. Unreadable pictures count as wrong.</caption>"
+        f'<thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody>',
+    )
+
+
+def classes(record: Record) -> str:
+    """How each class does on the split that the run is judged by, worst first."""
+    split = record.split()
+    score = "average_precision" if record.multi_label else "top1"
+    found = section(split[1], "per_class") if split else {}
+    ranked = sorted(
+        ((name, row) for name, row in found.items() if isinstance(row, dict) and number(row, score) is not None),
+        key=lambda item: (item[1][score], -(number(item[1], "count") or 0), item[0]),
+    )
+    if split is None or not ranked:
+        return missing("No class has been measured yet.")
+    shown = [_class_row(name, row, score) for name, row in ranked]
+    if len(shown) > WORST + BEST:
+        between = counted(len(shown) - WORST - BEST, "class", "classes")
+        gap = f'<tr><td colspan="5" class="gap">{between} in between</td></tr>\n'
+        shown = [*shown[:WORST], gap, *shown[-BEST:]]
+    absent = lacks_classes(record)
+    note = f" {counted(absent, 'class has', 'classes have')} no picture in it." if absent else ""
+    title = "Average precision" if record.multi_label else "Top-1"
+    spread = "" if record.multi_label else '<th scope="col" class="number">95% interval</th>'
+    return _scroll(
+        "Classes, worst first",
+        f"<caption>On the {split[0]} split, worst first.{note}</caption>"
+        f'<thead><tr><th scope="col">Class</th><th scope="col" class="number">Pictures</th>'
+        f'<th scope="col" class="number">{title}</th><th scope="col"><span aria-hidden="true"></span></th>{spread}</tr>'
+        f"</thead><tbody>{''.join(shown)}</tbody>",
+    )
+
+
+def settings(record: Record) -> str:
+    """The whole configuration, with what each setting means; those that differ from the default stand out."""
+    if not record.config:
+        return missing(f"The settings are not known: config.json {record.gaps.get('config.json', 'is empty')}.")
+    meanings = {knob.name: knob.meaning for knob in knobs(RunConfig)}
+    defaults = dict(_flat(to_json(RunConfig())))
+    rows, part = [], ""
+    for name, value in _flat(record.config)[:MOST_SETTINGS]:
+        head = name.rpartition(".")[0]
+        if head != part:
+            rows.append(f'<tr class="part"><th scope="colgroup" colspan="2">{for_html(head)}</th></tr>\n')
+            part = head
+        meaning = f"<small>{for_html(meanings[name], 300)}</small>" if meanings.get(name) else ""
+        shown = for_html(_words(value), 300)
+        shown = f"<strong>{shown}</strong>" if name in defaults and defaults[name] != value else shown
+        label = for_html(name.rpartition(".")[2])
+        rows.append(f'<tr><th scope="row">{label}{meaning}</th><td>{shown}</td></tr>\n')
+    return (
+        '<table class="settings"><caption>Bold where the run differs from vitral\'s default.</caption>'
+        f'<thead><tr><th scope="col">Setting</th><th scope="col">Value</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>\n"
+    )
+
+
+def _scroll(label: str, table: str) -> str:
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{table}</table></div>\n'
+
+
+def _head(name: str) -> str:
+    return {"count": "Pictures", **{k: v[0].upper() + v[1:] for k, v in NAMES.items()}}.get(
+        name, name.replace("_", " ").capitalize()
+    )
+
+
+def _cell(found: Mapping[str, Any], name: str) -> str:
+    value = number(found, name)
+    return f'<td class="number">{"–" if value is None else written(name, value)}</td>'
+
+
+def _count(found: Mapping[str, Any], name: str) -> str:
+    value = number(found, name)
+    return f'<td class="number">{"–" if value is None else f"{value:,.0f}"}</td>'
+
+
+def _class_row(name: str, row: Line, score: str) -> str:
+    value, count = number(row, score) or 0.0, int(number(row, "count") or 0)
+    spread = ""
+    if score == "top1":
+        low, high = interval(value, count) if count else (0.0, 1.0)
+        spread = f'<td class="number">{percent(low, 0)} to {percent(high, 0)}</td>'
+    bar = f'<rect width="{100 * min(1.0, max(0.0, value)):.1f}" height="10"/>'
+    return (
+        f'<tr><th scope="row"><bdi>{for_html(name)}</bdi></th>{_count(row, "count")}'
+        f'<td class="number">{written(score, value)}</td>'
+        f'<td><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{bar}</svg></td>'
+        f"{spread}</tr>\n"
+    )
+
+
+def _flat(plain: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in plain.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + str(key), value)]
+    return found
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_words, value)) or "none"
+    return (
+        {None: "none", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
