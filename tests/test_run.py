@@ -115,7 +115,7 @@ def test_a_signal_during_any_step_or_evaluation_saves_and_continues_bit_for_bit(
     def impatient(self: Interrupt) -> bool:
         nonlocal asked
         asked += 1
-        if asked % 9 == 0:
+        if asked % 7 == 0:
             self.received = signal.SIGTERM
         return self.received is not None
 
@@ -254,7 +254,7 @@ def test_the_real_command_stopped_by_a_signal_goes_on_with_the_same_command(
         [*words, "--out", "cut", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("cut/checkpoints/step-*/manifest.json")):
+    while not (tmp_path / "cut" / "checkpoints" / "latest").exists():
         assert time.monotonic() < deadline
         assert running.poll() is None
         time.sleep(0.01)

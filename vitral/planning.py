@@ -26,6 +26,9 @@ from vitral.weights import Pretrained, read
 OVERLAP_LIMIT = 200_000
 """Pictures up to which splits are compared byte for byte before a run; beyond, `vitral data check` does it."""
 
+OVERLAPS_SHOWN = 1000
+"""Pairs of equal pictures after which the search stops."""
+
 SAMPLE = 32
 """Training pictures that are opened to learn their size and colours."""
 
@@ -82,13 +85,14 @@ def model_overrides(config: RunConfig) -> dict[str, Any]:
 
 def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
     """A sentence if pictures of different splits are byte for byte the same."""
-    found = overlaps(splits, limit=1000)
+    found = overlaps(splits, limit=OVERLAPS_SHOWN)
     if not found:
         return []
     first = "; ".join(f"{a} {path_a} = {b} {path_b}" for a, path_a, b, path_b in found[:3])
+    count = f"{len(found):,}{' or more' if len(found) >= OVERLAPS_SHOWN else ''}"
     return [
-        f"{len(found)}{' or more' if len(found) >= 1000 else ''} pictures stand in two splits byte for byte ({first}), "
-        f"so measured accuracy is too good: `vitral data check` lists them."
+        f"pairs of byte for byte equal pictures in different splits: {count} ({first}), so measured accuracy "
+        f"is too good: `vitral data check` lists them."
     ]
 
 

@@ -266,7 +266,7 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
 def _save(model: Model, folder: Path, plan: Plan) -> None:
     description = f"{plan.config.model.name or 'Vision Transformer'}, input {model.network.config.image_size}"
     text = card.model_card(
-        name=folder.name,
+        name=plan.dataset.name,
         classes=model.classes,
         metrics=model.metrics,
         preprocessing=model.preprocessing,

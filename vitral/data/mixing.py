@@ -48,9 +48,7 @@ def mixup(images: Images, targets: Targets, rng: np.random.Generator, alpha: flo
     return _blend(images, a), _blend(targets, a)
 
 
-def cutmix(
-    images: Images, targets: Targets, rng: np.random.Generator, alpha: float
-) -> tuple[Images, Targets]:
+def cutmix(images: Images, targets: Targets, rng: np.random.Generator, alpha: float) -> tuple[Images, Targets]:
     """A box of the neighbour's pixels, and of its target the box's share of the area (arXiv 1905.04899).
 
     With l ~ Beta(alpha, alpha) the box has the picture's aspect and an area of 1 - l, its centre is uniform, and

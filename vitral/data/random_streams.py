@@ -28,9 +28,7 @@ class Purpose(IntEnum):
     MIXING = 1
 
 
-def sample_generator(
-    seed: int, epoch: int, sample_id: int, purpose: int = Purpose.AUGMENTATION
-) -> np.random.Generator:
+def sample_generator(seed: int, epoch: int, sample_id: int, purpose: int = Purpose.AUGMENTATION) -> np.random.Generator:
     """The stream of one sample in one epoch: 2^66 random words before it meets another one's.
 
     Args:

@@ -89,6 +89,12 @@ def grid_of(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
     return height // patch_size, width // patch_size
 
 
+def patchify(images: Float[Tensor, "n c h w"], patch_size: int) -> Float[Tensor, "n N cPP"]:
+    """x to x_p of section 3.1: patches row by row, each flattened in the order channel, row, column."""
+    rows = images.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))  # n c rows P columns P
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
 # Positions -----------------------------------------------------------------------------------------
 
 
@@ -248,7 +254,10 @@ class VisionTransformer(nn.Module):
     def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """Patches to tokens with positions: Eq. 1."""
         grid = grid_of((images.shape[2], images.shape[3]), self.config.patch_size)
-        x = self.patch_embedding(images).flatten(2).transpose(1, 2)
+        # The convolution of Eq. 1 as the matrix product that it is. Unlike the convolution kernels, which are
+        # chosen by batch size, it gives a picture the same bits in every batch.
+        kernel = self.patch_embedding.weight.flatten(1)
+        x = F.linear(patchify(images, self.config.patch_size), kernel, self.patch_embedding.bias)
         if self.config.positions == "sincos2d":  # the class token has no position here (arXiv 2205.01580)
             x = x + sincos2d(grid, self.config.width).to(x)
         if self.config.pool == "token":

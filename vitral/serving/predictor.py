@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from vitral.config import Preprocessing
@@ -21,7 +22,7 @@ from vitral.models.vit import VisionTransformer
 from vitral.weights import build, folder, read
 
 BATCH_SIZE = 32
-"""Pictures per forward pass; the numbers do not depend on it."""
+"""Pictures per forward pass."""
 
 
 class Guess(NamedTuple):
@@ -87,10 +88,10 @@ class Model:
         """
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
         tokens = self.network.tokens(normalise(images, self.preprocessing.mean, self.preprocessing.std))
-        if len(tokens) == 1:
-            # A product with a single row takes another path through the matrix library, with other rounding.
-            return self.network.classify(tokens.expand(2, -1, -1))[:1].float().cpu()
-        return self.network.classify(tokens).float().cpu()
+        # Products with few rows take paths through the matrix library that round differently, so the head always
+        # sees BATCH_SIZE rows. (The encoder has a row for each token, and no such paths.)
+        parts = [F.pad(part, (0, 0, 0, 0, 0, BATCH_SIZE - len(part))) for part in tokens.split(BATCH_SIZE)]
+        return torch.cat([self.network.classify(part) for part in parts])[: len(tokens)].float().cpu()
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Scores [n, classes] as probabilities."""

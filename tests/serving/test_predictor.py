@@ -1,0 +1,88 @@
+"""A model in use: the same bits in every batch, and everything that belongs to it kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pictures import picture
+from vitral.config import Preprocessing
+from vitral.errors import UnreadableImageError, UsageError
+from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.serving.predictor import Model, load
+
+
+def model(patch: int, width: int, heads: int, size: int, classes: int, **changes: object) -> Model:
+    torch.manual_seed(0)
+    network = VisionTransformer(ViTConfig(patch, width, 2, 2 * width, heads, (size, size), classes, **changes))
+    torch.nn.init.normal_(network.head.weight)
+    return Model(network, Preprocessing((size, size), size), [f"c{k}" for k in range(classes)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        ((4, 16, 2, 8, 3), {}), ((2, 96, 3, 8, 10), {"pool": "gap"}), ((4, 128, 4, 32, 10), {}),
+        ((16, 192, 3, 64, 1000), {"representation_size": 192}), ((8, 64, 2, 32, 5), {"pool": "map"}),
+        ((16, 192, 3, 224, 12), {}),
+    ],
+)  # fmt: skip
+def test_a_picture_gets_the_same_bits_alone_and_in_any_batch(
+    shape: tuple[int, ...], changes: dict[str, object]
+) -> None:
+    made = model(*shape, **changes)  # type: ignore[arg-type]
+    pixels = np.random.default_rng(0).integers(0, 256, (33, shape[3], shape[3], 3)).astype(np.uint8)
+    together = made.logits(pixels)
+    for size in (1, 2, 7, 16, 32):
+        apart = torch.cat([made.logits(pixels[i : i + size]) for i in range(0, 33, size)])
+        assert torch.equal(apart, together), size
+
+
+def test_scores_are_the_networks_own() -> None:
+    made = model(4, 32, 2, 16, 5)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).double() / 127.5 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(made.logits(pixels).double(), made.network.double()(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_saved_model_answers_the_same_bits(tmp_path: Path) -> None:
+    made = model(4, 32, 2, 16, 5)
+    image = picture("red", 1, (20, 30))
+    assert load(made.save(tmp_path / "m")).predict(image) == made.predict(image)
+
+
+def test_guesses_are_sorted_and_sum_to_one() -> None:
+    guesses = model(4, 32, 2, 16, 5).predict(picture("red", 1), top=5)
+    probabilities = [guess.probability for guess in guesses]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-6)
+
+
+def test_several_pictures_give_a_list_of_lists() -> None:
+    made = model(4, 32, 2, 16, 5)
+    images = [picture("red", 1), picture("blue", 2)]
+    assert made.predict(images) == [made.predict(image) for image in images]
+    assert made.predict([]) == []
+
+
+def test_features_are_what_the_head_sees() -> None:
+    made = model(4, 32, 2, 16, 5)
+    images = [picture("red", 1), picture("blue", 2)]
+    scores = torch.from_numpy(made.features(images)) @ made.network.head.weight.T + made.network.head.bias
+    expected = np.log(made.predict_proba(images))
+    np.testing.assert_allclose(scores.detach().log_softmax(dim=1), expected, atol=1e-5)
+
+
+def test_an_unreadable_picture_is_an_error_not_an_answer() -> None:
+    with pytest.raises(UnreadableImageError):
+        model(4, 32, 2, 16, 5).predict(b"not a picture")
+
+
+def test_names_must_fit_the_head() -> None:
+    network = model(4, 32, 2, 16, 5).network
+    with pytest.raises(UsageError, match="2 class names for a head of 5"):
+        Model(network, Preprocessing(), ["a", "b"])
