@@ -82,6 +82,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except OSError as error:
         wrapped = StorageError(f"{error.strerror or error}: {error.filename or 'the system refused'}.")
         return _fail(wrapped, wrapped.exit_code, as_json, given)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _fail(
+            error, 1, as_json, given, f"this is a mistake of vitral's own ({said}): please report it, with --debug."
+        )
 
 
 def _run(words: list[str], as_json: bool) -> int:

@@ -82,7 +82,8 @@ class Preprocessing:
     std: Annotated[tuple[float, float, float], "per channel, of values in [0, 1]"] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        sizes = (*self.crop, *(self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)))
+        resize = () if self.resize is None else self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        sizes = (*self.crop, *resize)
         require(all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}")
         require(all(value > 0 for value in self.std), f"std must be more than 0 in every channel, not {self.std}")
 

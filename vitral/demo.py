@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vitral.cli import main as vitral
 from vitral.datasets.bundled import write_digits
-from vitral.datasets.folder import pictures_in
+from vitral.datasets.scan import pictures_below
 from vitral.errors import VitralError
 
 FOLDER = Path("demo")
@@ -25,7 +25,7 @@ def main(words: Sequence[str]) -> int:
         return _own_pictures(Path(words[0]))
     pictures = write_digits(FOLDER / "digits")
     run = FOLDER / "run"
-    unseen = [path for digit in range(3) for path in pictures_in(pictures / "test" / str(digit))[:1]]
+    unseen = [path for digit in range(3) for path in pictures_below(pictures / "test" / str(digit))[:1]]
     return _all(
         ["train", str(pictures), "--out", str(run)],
         ["evaluate", str(run / "model"), str(pictures)],

@@ -135,6 +135,8 @@ def _open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     resumed = (folder / "config.json").is_file()
     if resumed:
         _require_same(plan.config, described, folder)
+    elif folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder with --out.")
     elif folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
     try:

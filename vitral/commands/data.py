@@ -1,4 +1,4 @@
-"""`vitral data check PICTURES`: counts, sizes, unreadable pictures, duplicates across splits."""
+"""Is a folder of pictures sound? `vitral data check PICTURES`: counts, sizes, unreadable, duplicates, leaks."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import Any
 
 from vitral.commands.shared_options import DATA, SHORT, add_settings, given
 from vitral.console import Screen
-from vitral.errors import DataError, UsageError
 from vitral.registry import look_up
+
+FAIL_ON = {
+    # what --fail-on names: the fields of the report that must then be empty
+    "leak": ("leaks",),
+    "unreadable": ("unreadable",),
+    "conflict": ("conflicts",),
+    "any": ("leaks", "unreadable", "conflicts"),
+}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("action", metavar="check", help="what to do")
     parser.add_argument("pictures", metavar="PICTURES", help="folder or table of pictures")
-    parser.add_argument("--fail-on", choices=("leak", "unreadable", "any"), help="exit with 65 if this is found")
+    parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
     add_settings(parser, {"--workers": SHORT["--workers"]})
     add_settings(parser.add_argument_group("data"), DATA)
 
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
-    """Check."""
+    """Check; the document is the whole report."""
     look_up("data action", arguments.action, {"check": None})
+    forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
     from vitral import datasets
     from vitral.config import DataConfig
     from vitral.data.check import check
@@ -33,6 +41,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     changes = {name.removeprefix("data."): value for name, value in settings.items() if name.startswith("data.")}
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
     dataset = datasets.read(config)
+    screen.progress("looking at every picture")
     report = check(dataset, threads(settings.get("runtime.workers")), config.max_pixels)
+    screen.end_progress()
     document = report.to_json()
-    raise UsageError(str(document)[:300]) if False else DataError("") if False else None  # placeholder
+    return (65 if any(document[name] for name in forbidden) else 0), document

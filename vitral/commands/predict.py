@@ -61,9 +61,9 @@ def _expand(words: str) -> list[str]:
     """The files that one argument stands for, in order of their names."""
     path = Path(words)
     if path.is_dir():
-        from vitral.datasets.folder import pictures_in
+        from vitral.datasets.scan import pictures_below
 
-        found = pictures_in(path)
+        found = pictures_below(path)
         if not found:
             raise MissingInputError(
                 f"{path} holds no pictures: give a folder with JPEG, PNG, WebP, BMP or GIF files in it."

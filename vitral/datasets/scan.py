@@ -107,3 +107,16 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     is_bmp = start.startswith(b"BM") and start[6:10] == bytes(4)
     is_webp = start.startswith(b"RIFF") and start[8:] == b"WEBP"
     return is_bmp or is_webp or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
+
+
+def pictures_below(folder: Path) -> list[str]:
+    """Every picture in `folder` and the folders below it, sorted folder by folder."""
+    scanner = Scanner(folder)
+
+    def walk(place: Path) -> list[str]:
+        found = scanner.scan(place)
+        return [str(place / name) for name in found.pictures] + [
+            path for name in found.folders for path in walk(place / name)
+        ]
+
+    return walk(folder)
