@@ -129,7 +129,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "adam with decay": (lambda t, p, m: ["train", p, "--optimizer.name", "adam"], 2, "needs optimizer adamw"),
     "no such device": (lambda t, p, m: ["evaluate", m, p, "--device", "cuda:7"], 69, "--device cpu"),
     "device of no kind": (lambda t, p, m: ["evaluate", m, p, "--device", "abacus"], 2, "unknown device"),
-    "missing pictures": (lambda t, p, m: ["train", p.parent / (p.name + "x")], 66, f"did you mean"),
+    "missing pictures": (lambda t, p, m: ["train", p.parent / (p.name + "x")], 66, "did you mean"),
     "empty folder": (lambda t, p, m: ["train", empty(t / "e")], 66, "no picture under"),
     "pictures without classes": (lambda t, p, m: ["train", flat(t / "f")], 65, "class"),
     "one class": (lambda t, p, m: ["train", one_class(t / "o")], 65, "two classes"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vitral.config import RunConfig
+from vitral.config import Preprocessing, RunConfig
 from vitral.models import configuration
 from vitral.planning import model_config
 from vitral.presets import Facts, finetune, scratch_small
-from vitral.config import Preprocessing
 from vitral.recipes import RECIPES
 from vitral.training.schedule import Schedule
 

@@ -22,13 +22,15 @@ from vitral.errors import (
     UsageError,
     VitralError,
 )
-from vitral.version import VERSION as __version__
+from vitral.version import VERSION
 
 if TYPE_CHECKING:
     from vitral.estimator import VitClassifier as VitClassifier
     from vitral.models import create_model as create_model
     from vitral.serving.predictor import Model as Model
     from vitral.serving.predictor import load as load
+
+__version__ = VERSION
 
 _LAZY = {
     "Model": "vitral.serving.predictor",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vitral import datasets
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
+from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TRAIN, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
@@ -58,7 +58,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     chosen = look_up("recipe", recipe, RECIPES)
     first = _only(words, "data.", "training.seed", "runtime.device")
     start = override(chosen.config or RunConfig(), first)
-    dataset = dataset or datasets.read(start.data, start.training.seed)
+    dataset = dataset or read_pictures(start.data, start.training.seed)
     weights = words.get("model.weights")
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, start, dataset, pretrained, words)
@@ -79,8 +79,7 @@ def model_config(config: RunConfig, classes: int) -> ViTConfig:
 
 def model_overrides(config: RunConfig) -> dict[str, Any]:
     """Fields of `ViTConfig` that the run sets itself."""
-    named = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze") and v is not None}
-    return named
+    return {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze") and v is not None}
 
 
 def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:

@@ -16,9 +16,8 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 
 from vitral.config import RunConfig
 from vitral.console import Screen
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
+from vitral.datasets.dataset import TEST, TRAIN
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.evaluation import evaluate_split, threads

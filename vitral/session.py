@@ -106,7 +106,7 @@ class Session:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 logits = self.forward(part)
             loss = self.loss_of(logits, aim).sum()
-            (loss / len(images)).backward()  # type: ignore[no-untyped-call]
+            (loss / len(images)).backward()
             total += loss.detach()
             right += (logits.argmax(dim=1) == aim.argmax(dim=1)).sum()
         return total, right

@@ -42,7 +42,7 @@ def test_the_stream_is_the_same_for_any_number_of_threads(workers: int, prefetch
 
 
 def test_an_unreadable_picture_is_left_out_and_named_never_replaced() -> None:
-    batch = list(batches([(np.zeros(3, int), np.array([12, 13, 14]))], make, (2, 3), 2, 1))[0]
+    batch = next(batches([(np.zeros(3, int), np.array([12, 13, 14]))], make, (2, 3), 2, 1))
     assert batch.samples.tolist() == [12, 14]
     assert batch.images[:, 0, 0, 0].tolist() == [12, 14]
     assert [(i, error.reason) for i, error in batch.unreadable] == [(13, "torn")]

@@ -31,16 +31,16 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     """Check; the document is the whole report."""
     look_up("data action", arguments.action, {"check": None})
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
-    from vitral import datasets
     from vitral.config import DataConfig
     from vitral.data.check import check
+    from vitral.datasets import read
     from vitral.evaluation import threads
     from vitral.overrides import override
 
     settings = given(arguments, "data.", "runtime.")
     changes = {name.removeprefix("data."): value for name, value in settings.items() if name.startswith("data.")}
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
-    dataset = datasets.read(config)
+    dataset = read(config)
     screen.progress("looking at every picture")
     report = check(dataset, threads(settings.get("runtime.workers")), config.max_pixels)
     screen.end_progress()

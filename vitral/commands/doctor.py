@@ -20,7 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """No options of its own."""
 
 
-def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
+def call(_: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Look around; exit code 69 if something that vitral needs is missing."""
     packages = {name: _version(name) for name in (*NEEDED, *EXTRAS)}
     missing = [name for name in NEEDED if packages[name] is None]

@@ -71,7 +71,7 @@ def _expand(words: str) -> list[str]:
         return found
     if path.exists():
         return [words]
-    found = sorted(name for name in glob.glob(words, recursive=True) if Path(name).is_file())
+    found = sorted(name for name in glob.glob(words, recursive=True) if Path(name).is_file())  # noqa: PTH207 - any pattern
     if not found:
         near = nearest(path.name, [p.name for p in path.parent.iterdir()], 1) if path.parent.is_dir() else []
         raise MissingInputError(

@@ -10,7 +10,7 @@ import torch
 
 from vitral.errors import UsageError
 from vitral.models import vit
-from vitral.models.vit import ViTConfig, VisionTransformer
+from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.registry import look_up, nearest
 
 VARIANTS: dict[str, ViTConfig] = {**vit.VARIANTS}

@@ -75,14 +75,14 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
         except ImportError as error:
             raise UnavailableError("TensorBoard is not installed: pip install 'vitral[tensorboard]'.") from error
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add every number of one record at its step."""
         for name, value in record.items():
             if name != "step" and isinstance(value, (int, float)):
-                self._writer.add_scalar(name, value, int(record["step"]))  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, int(record["step"]))
+        self._writer.flush()
 
 
 def duration_words(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """Published weights by a model's name: fetched once into the cache folder, then read from there.
 
 The files are timm's conversions of the AugReg weights (arXiv 2106.10270: ImageNet-21k, then ImageNet-1k at 224
-pixels; Apache-2.0). `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `XDG_CACHE_HOME` are honoured. A name is always looked up in the
-table here; nothing that a file says is ever fetched.
+pixels; Apache-2.0). `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `XDG_CACHE_HOME` are honoured. A name is always looked up in
+the table here; nothing that a file says is ever fetched.
 """
 
 from __future__ import annotations
