@@ -117,7 +117,7 @@ def build(library: str, size: str) -> torch.nn.Module:
 def training_step(library: str, case: Case, mode: str) -> Callable[[], None]:
     """Forward, cross-entropy, backward, update."""
     import torch
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F
 
     model = build(library, case.size).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)

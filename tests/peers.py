@@ -26,7 +26,7 @@ MISSING_OPERATORS = {
 }
 
 
-class PeerUnavailable(Exception):  # noqa: N818 - a reason to skip, not a fault
+class PeerUnavailable(Exception):
     """A peer is not installed, or does not import here."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -320,3 +321,8 @@ def test_any_size_with_any_patch_can_be_named() -> None:
 def test_impossible_models_are_refused_with_a_way_out(name: str, overrides: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         configuration(name, **overrides)
+
+
+def test_shapes_in_signatures_are_checked_while_testing() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError, match="n c h w"):
+        tiny().tokens(torch.randn(3, 16, 16))
