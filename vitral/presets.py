@@ -109,7 +109,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[str]]:
         preprocessing = replace(preprocessing, crop=size, resize=resize)
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
-    epochs = min(60, max(5, round(20_000 / facts.pictures)))
+    epochs = min(60, max(8, round(6_000 / facts.pictures)))
     said.append(f"{facts.pictures} training pictures: {epochs} epochs at {size[0]}x{size[1]}")
     config = RunConfig(
         model=ModelConfig(image_size=size, stochastic_depth=0.1),

@@ -265,7 +265,8 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
 
 
 def _save(model: Model, folder: Path, plan: Plan) -> None:
-    description = f"{plan.config.model.name or 'Vision Transformer'}, input {model.network.config.image_size}"
+    height, width = model.network.config.image_size
+    description = f"{plan.config.model.name or 'Vision Transformer'}, input {height}x{width}"
     text = card.model_card(
         name=plan.dataset.name,
         classes=model.classes,

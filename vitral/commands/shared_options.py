@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from vitral.config import RunConfig
@@ -50,10 +49,10 @@ def add_settings(group: Any, options: dict[str, str]) -> None:
     """Add options that each stand for one setting."""
     for option, name in options.items():
         knob = KNOBS[name]
-        settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "metavar": _metavar(knob)}
+        kind: dict[str, Any] = {"metavar": _metavar(knob)}
         if knob.type is bool:
-            settings |= {"nargs": "?", "const": "true"}
-        group.add_argument(option, help=_help(knob), **settings)
+            kind = {"action": argparse.BooleanOptionalAction}
+        group.add_argument(option, help=_help(knob), dest=name, default=argparse.SUPPRESS, **kind)
 
 
 def given(arguments: argparse.Namespace, *prefixes: str) -> dict[str, Any]:
@@ -62,8 +61,11 @@ def given(arguments: argparse.Namespace, *prefixes: str) -> dict[str, Any]:
     Raises:
         UsageError: a value that its setting cannot take.
     """
-    named = {name: words for name, words in vars(arguments).items() if name in KNOBS and name.startswith(prefixes)}
-    return {name: parse(words, KNOBS[name].type, _said(name)) for name, words in named.items()}
+    named = {name: value for name, value in vars(arguments).items() if name in KNOBS and name.startswith(prefixes)}
+    return {
+        name: parse(value, KNOBS[name].type, _said(name)) if isinstance(value, str) else value
+        for name, value in named.items()
+    }
 
 
 def _said(name: str) -> str:
@@ -76,9 +78,5 @@ def _metavar(knob: Knob) -> str:
 
 
 def _help(knob: Knob) -> str:
-    return f"{knob.meaning} ({describe(knob.type)})".replace("%", "%%")
-
-
-def is_asked(words: Sequence[str], option: str) -> bool:
-    """Whether `option` is among the words."""
-    return any(word == option or word.startswith(option + "=") for word in words)
+    said = knob.meaning if knob.type is bool else f"{knob.meaning} ({describe(knob.type)})"
+    return said.replace("%", "%%")

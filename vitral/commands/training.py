@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, is_asked, option_of
+from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
 
@@ -27,18 +26,27 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     add_settings(parser.add_argument_group("the most used settings"), SHORT)
     add_settings(parser.add_argument_group("data"), DATA)
     add_settings(parser.add_argument_group("preprocessing"), PREPROCESSING)
-    everything = is_asked(sys.argv, "--help-all")
-    group = parser.add_argument_group("every setting" if everything else None)
+    group = parser.add_argument_group("every setting")
     for name in KNOBS:
-        if name != "data.on_bad_image" or everything:
-            _add_full(group, name, everything)
-    parser.add_argument("--help-all", action="help", help="show the options of every setting")
+        if name != "data.on_bad_image":
+            _add_hidden(group, name)
+    parser.add_argument("--help-all", action=HelpAll, nargs=0, help="show the options of every setting")
 
 
-def _add_full(group: Any, name: str, shown: bool) -> None:
+class HelpAll(argparse.Action):
+    """Show the help with the options that --help leaves out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for action in parser._actions:
+            action.help = getattr(action, "full_help", action.help)
+        parser.print_help()
+        parser.exit()
+
+
+def _add_hidden(group: Any, name: str) -> None:
     add_settings(group, {option_of(name): name})
-    if not shown:
-        group._group_actions[-1].help = argparse.SUPPRESS
+    action = group._group_actions[-1]
+    action.full_help, action.help = action.help, argparse.SUPPRESS
 
 
 def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:

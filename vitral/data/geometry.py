@@ -41,7 +41,8 @@ def resize(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
     """Resample to `size`; the very same array where it has that size already.
 
     "bilinear" and "bicubic" widen their filter when they shrink (antialiasing), "nearest" takes the pixel under
-    the centre of each new one: all three as Pillow does, to within 1 unit of 255.
+    the centre of each new one: as Pillow does, to within 1 unit of 255 (2 for "bicubic", and more beside edges of
+    full contrast, where rows and columns in another order are cut to 0..255 at other places).
 
     It is called from many threads at once, so it stays on the caller's: torch resamples interleaved uint8 in one
     thread, but would copy a picture with gaps between its rows in several. Hence the copy by numpy.

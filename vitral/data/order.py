@@ -80,8 +80,8 @@ def _check_size(size: int) -> None:
 
 def _round_keys(seed: int, epochs: np.ndarray) -> np.ndarray:
     """Keys of the Feistel rounds: uint64 [rounds, epochs], from uint64 [epochs]."""
-    seed_word = mix64(np.array([seed], dtype=np.uint64))
-    epoch_words = mix64(seed_word ^ mix64(epochs))
+    # Only the seed is mixed before the two meet, or seed 0's epoch 1 would be seed 1's epoch 0.
+    epoch_words = mix64(mix64(np.array([seed], dtype=np.uint64)) + epochs)
     rounds = np.arange(_ROUNDS, dtype=np.uint64)[:, None]
     return mix64(epoch_words + rounds)
 

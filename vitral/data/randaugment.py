@@ -106,19 +106,19 @@ def shear_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
 
 def translate_x(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     """Move left or right."""
-    shift = _either_sign(TRANSLATION * _scale(image) * strength, rng)
+    shift = _either_sign(_fitted(TRANSLATION * strength, image), rng)
     return _affine(image, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
 
 
 def translate_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     """Move up or down."""
-    shift = _either_sign(TRANSLATION * _scale(image) * strength, rng)
+    shift = _either_sign(_fitted(TRANSLATION * strength, image), rng)
     return _affine(image, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
 
 
 def cutout(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     """Grey a square around a uniform pixel, as far as it lies inside (arXiv 1708.04552)."""
-    half = int(CUTOUT * _scale(image) * strength)
+    half = int(_fitted(CUTOUT * strength, image))
     y, x = int(rng.integers(image.shape[0])), int(rng.integers(image.shape[1]))
     image = image.copy()
     image[max(y - half, 0) : y + half, max(x - half, 0) : x + half] = GREY
@@ -211,9 +211,9 @@ def _enhance(strength: float) -> float:
     return ENHANCE_SLOPE * strength + ENHANCE_START
 
 
-def _scale(image: Pixels) -> float:
-    shorter: int = min(image.shape[:2])
-    return min(1.0, shorter / REFERENCE_SIDE)
+def _fitted(length: float, image: Pixels) -> float:
+    side: int = min(*image.shape[:2], REFERENCE_SIDE)
+    return length * side / REFERENCE_SIDE
 
 
 def _either_sign(value: float, rng: np.random.Generator) -> float:
@@ -221,9 +221,9 @@ def _either_sign(value: float, rng: np.random.Generator) -> float:
     return -value if negate else value
 
 
-def _look_up(image: Pixels, table: np.ndarray) -> Pixels:
+def _look_up(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     # Indices are bytes and tables have 256 entries: "clip" only spares numpy the check.
-    return np.take(table.astype(np.uint8), image, mode="clip")
+    return np.take(table.astype(np.uint8), values, mode="clip")
 
 
 def _look_up_each(image: Pixels, tables: list[np.ndarray]) -> Pixels:

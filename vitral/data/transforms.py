@@ -83,7 +83,7 @@ def jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
         if kind == 0:
             degraded = np.array(0)
         elif kind == 1:
-            degraded = greyscale(image).mean()
+            degraded = np.array(greyscale(image).mean())
         else:
             degraded = greyscale(image)[..., None]
         image = blend(degraded, image, factor)

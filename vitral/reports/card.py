@@ -16,30 +16,10 @@ WEAKEST = 5
 FEW_PICTURES = 30
 """A class measured on fewer pictures than this has a number that chance can move by ten points or more."""
 
-_LICENCES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "cc0-1.0",
-        "cc-by-4.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "cc-by-nd-4.0",
-        "cc-by-nc-nd-4.0",
-        "gpl-2.0",
-        "gpl-3.0",
-        "lgpl-3.0",
-        "agpl-3.0",
-        "mpl-2.0",
-        "openrail",
-        "isc",
-        "unlicense",
-        "wtfpl",
-        "unknown",
-    ]
+_LICENCES = (
+    *("apache-2.0", "mit", "isc", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "unlicense", "wtfpl", "openrail"),
+    *("gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+    *("cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "unknown"),
 )
 """Names that the Hub knows; any other is "other" with a name of its own."""
 
@@ -205,8 +185,8 @@ def _origin(data_name: str, recipe: str, metrics: Mapping[str, Any]) -> str:
 
 def _limits(metrics: Mapping[str, Any], classes: int) -> str:
     lines = [
-        f"It knows only its {counted(classes, 'class', 'classes')}: a picture of anything else is given one of them, too.",
-        "The numbers hold for pictures like those it was measured on; other cameras, crops or backgrounds can do worse.",
+        f"It knows only its {counted(classes, 'class', 'classes')}; whatever else a picture shows has no name here.",
+        "The numbers hold for pictures like those it was measured on; with others they can be worse.",
         "Measure it on pictures of your own before you rely on it: `vitral evaluate` does.",
     ]
     found = _chief_split(metrics)

@@ -16,8 +16,8 @@ from vitral.reports.wording import for_html, percent
 
 Point = tuple[float, float]
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 64, 464, 66, 252
+WIDTH, HEIGHT = 480, 310
+LEFT, RIGHT, TOP, BOTTOM = 64, 464, 80, 262
 """The plot's edges, in units of the viewBox; the rest is for title, legend and labels."""
 
 MOST_POINTS = 500
@@ -30,7 +30,10 @@ LARGEST = 1e15
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart. A point (x, y) whose y is NaN is a gap. `style` 0 is a solid line, 1 a dashed one."""
+    """One line of a chart. A point (x, y) whose y is NaN is a gap. `style` 0 is a solid line, 1 a dashed one.
+
+    A series without a name has no entry in the legend: the title says enough.
+    """
 
     name: str
     points: Sequence[Point]
@@ -61,7 +64,7 @@ def curve(
     """
     name = "curve-" + (re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "chart")
     drawn = [s for s in series if _finite(s.points)]
-    about = " ".join(_describe(s, x_label, percent) for s in series) or "Nothing was recorded."
+    about = " ".join(_describe(s, title, x_label, percent) for s in series) or "Nothing was recorded."
     body = _plot(drawn, x_label, percent, mark) if drawn else _nothing()
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -156,14 +159,15 @@ def _plot(series: Sequence[Series], x_label: str, percent: bool, mark: tuple[flo
     for value, label in x.ticks:
         at = place((value, y.low))[0]
         parts.append(f'<path class="axis" d="M{at:g} {BOTTOM}v5"/>')
-        parts.append(f'<text class="tick middle" x="{at:g}" y="{BOTTOM + 21}">{label}</text>')
+        side = "end" if at > RIGHT - 16 else "middle"
+        parts.append(f'<text class="tick {side}" x="{at:g}" y="{BOTTOM + 21}">{label}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>')
     parts.append(f'<text class="unit end" x="{RIGHT}" y="{HEIGHT - 6}">{for_html(x_label)}</text>')
     if mark and x.low <= mark[0] <= x.high:
         at = place((mark[0], y.low))[0]
-        side, shift = ("end", -5) if at > (LEFT + RIGHT) / 2 else ("start", 5)
-        parts.append(f'<path class="mark" d="M{at:g} {TOP}V{BOTTOM}"/>')
-        parts.append(f'<text class="tick {side}" x="{at + shift:g}" y="{BOTTOM - 7}">{for_html(mark[1])}</text>')
+        side = "end" if at > (LEFT + RIGHT) / 2 else "start"
+        parts.append(f'<path class="mark" d="M{at:g} {TOP - 8}V{BOTTOM}"/>')
+        parts.append(f'<text class="tick {side}" x="{at:g}" y="{TOP - 12}">{for_html(mark[1])}</text>')
     parts += [_line(k, s, place, percent, len(series)) for k, s in enumerate(series)]
     return "".join(parts)
 
@@ -187,7 +191,8 @@ def _line(k: int, series: Series, place: Callable[[Point], Point], percent: bool
         f'<path class="s{series.style} line" d="M{slot} 44h26"/>'
         f'<text class="legend" x="{slot + 33}" y="49">{for_html(series.name)} {last}</text>'
     )
-    return f'<path class="s{series.style} line" d="{"".join(path)}"/>{"".join(dots)}{legend}'
+    line = f'<path class="s{series.style} line" d="{"".join(path)}"/>'
+    return f"{line}{''.join(dots)}{legend if series.name else ''}"
 
 
 def _nothing() -> str:
@@ -205,17 +210,18 @@ def _finite(points: Sequence[Point]) -> list[Point]:
     return [point for point in points if _drawable(point)]
 
 
-def _describe(series: Series, x_label: str, in_percent: bool) -> str:
+def _describe(series: Series, title: str, x_label: str, in_percent: bool) -> str:
+    name = series.name or title
     points = _finite(series.points)
     if not points:
-        return f"{series.name}: nothing was recorded."
+        return f"{name}: nothing was recorded."
     (x0, y0), (x1, y1) = points[0], points[-1]
     low, high = min(y for _, y in points), max(y for _, y in points)
     first, last, lowest, highest = (_written(value, in_percent) for value in (y0, y1, low, high))
     missing = len(series.points) - len(points)
     gap = f" {missing} further points are not finite." if missing else ""
     return (
-        f"{series.name}: {len(points)} points, {first} at {x_label} {x0:g}, {last} at {x_label} {x1:g}; "
+        f"{name}: {len(points)} points, {first} at {x_label} {x0:g}, {last} at {x_label} {x1:g}; "
         f"lowest {lowest}, highest {highest}.{gap}"
     )
 

@@ -178,9 +178,10 @@ def _charts(record: Record) -> list[str]:
         # With several labels, training top-1 asks for the first of them and validation for any: not comparable.
         shares = [validated("top1")] if record.multi_label else [trained("top1"), validated("top1")]
         charts.append(curve("Top-1", shares, "step", "share of pictures", percent=True, mark=mark))
-        charts.append(curve("Learning rate", [trained("learning_rate")], "step", "at each step"))
+        rate = Series("", record.series(record.training, "learning_rate"))
+        charts.append(curve("Learning rate", [rate], "step", "of the update"))
     if "speed.jsonl" not in record.gaps:
-        speeds = Series("training", record.series(record.speeds, "images_per_second"))
+        speeds = Series("", record.series(record.speeds, "images_per_second"))
         charts.append(curve("Speed", [speeds], "step", "pictures per second"))
     return charts
 

@@ -29,7 +29,7 @@ a:focus-visible, [tabindex]:focus-visible { outline: 3px solid var(--link); outl
 .skip:focus { left: 16px; top: 8px; background: var(--page); padding: 8px 12px; z-index: 1; }
 .brand { display: flex; align-items: center; gap: 10px; color: var(--soft); font-size: .9rem; padding-bottom: 14px; }
 .brand svg { width: 26px; height: 26px; flex: none; }
-.about { color: var(--soft); padding-top: 6px; overflow-wrap: anywhere; }
+.about { color: var(--soft); padding-top: 6px; overflow-wrap: anywhere; max-width: none; }
 .verdict { font-size: 1.15rem; line-height: 1.5; padding: 18px 0 4px; max-width: 68ch; }
 .soft { color: var(--soft); font-size: .92rem; padding: 6px 0; }
 .missing { border-left: 4px solid var(--edge); padding: 4px 0 4px 12px; color: var(--soft); }
@@ -86,7 +86,8 @@ footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-botto
   .tiles { grid-template-columns: 1fr 1fr; gap: 8px; }
   .tiles div { padding: 10px; } .tiles .value { font-size: 1.3rem; }
   th, td { padding-right: 12px; }
-  svg.bar { width: 48px; }
+  .bar { display: none !important; }
+  .scroll { font-size: .95rem; }
   .settings th:first-child { width: 58%; }
   .curve, .curve .unit, .curve .tick { font-size: 16px; } .curve .title { font-size: 18px; }
 }

@@ -30,17 +30,15 @@ def measured(record: Record) -> str:
     if not splits:
         why = record.gaps.get("model/metrics.json", "holds no numbers")
         return missing(f"No model has been measured yet: model/metrics.json {why}.")
-    columns = [name for name in _MEASURES if any(number(found, name) is not None for _, found in splits)]
-    heads = "".join(f'<th scope="col" class="number">{_head(name)}</th>' for name in ("count", *columns, "unreadable"))
+    heads = "".join(f'<th scope="col" class="number">{name}</th>' for name, _ in splits)
     rows = "".join(
-        f'<tr><th scope="row">{name}</th>{_count(found, "count")}'
-        f"{''.join(_cell(found, column) for column in columns)}{_count(found, 'unreadable')}</tr>\n"
-        for name, found in splits
+        f'<tr><th scope="row">{_head(name)}</th>{"".join(_cell(found, name) for _, found in splits)}</tr>\n'
+        for name in ("count", *_MEASURES, "unreadable")
+        if any(number(found, name) is not None for _, found in splits)
     )
-    return _scroll(
-        "Measured numbers",
-        f"<caption>The kept model, on pictures it was not trained on. Unreadable pictures count as wrong.</caption>"
-        f'<thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody>',
+    return (
+        '<p class="soft">The kept model, on pictures it was not trained on. Unreadable pictures count as wrong.</p>\n'
+        f'<table><thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody></table>\n'
     )
 
 
@@ -68,7 +66,7 @@ def classes(record: Record) -> str:
         "Classes, worst first",
         f"<caption>On the {split[0]} split, worst first.{note}</caption>"
         f'<thead><tr><th scope="col">Class</th><th scope="col" class="number">Pictures</th>'
-        f'<th scope="col" class="number">{title}</th><th scope="col"><span aria-hidden="true"></span></th>{spread}</tr>'
+        f'<th scope="col" class="number">{title}</th><td class="bar"></td>{spread}</tr>'
         f"</thead><tbody>{''.join(shown)}</tbody>",
     )
 
@@ -109,12 +107,9 @@ def _head(name: str) -> str:
 
 def _cell(found: Mapping[str, Any], name: str) -> str:
     value = number(found, name)
-    return f'<td class="number">{"–" if value is None else written(name, value)}</td>'
-
-
-def _count(found: Mapping[str, Any], name: str) -> str:
-    value = number(found, name)
-    return f'<td class="number">{"–" if value is None else f"{value:,.0f}"}</td>'
+    whole = name in ("count", "unreadable")
+    shown = "–" if value is None else f"{value:,.0f}" if whole else written(name, value)
+    return f'<td class="number">{shown}</td>'
 
 
 def _class_row(name: str, row: Line, score: str) -> str:
@@ -125,9 +120,9 @@ def _class_row(name: str, row: Line, score: str) -> str:
         spread = f'<td class="number">{percent(low, 0)} to {percent(high, 0)}</td>'
     bar = f'<rect width="{100 * min(1.0, max(0.0, value)):.1f}" height="10"/>'
     return (
-        f'<tr><th scope="row"><bdi>{for_html(name)}</bdi></th>{_count(row, "count")}'
+        f'<tr><th scope="row"><bdi>{for_html(name)}</bdi></th>{_cell(row, "count")}'
         f'<td class="number">{written(score, value)}</td>'
-        f'<td><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{bar}</svg></td>'
+        f'<td class="bar"><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{bar}</svg></td>'
         f"{spread}</tr>\n"
     )
 
