@@ -139,7 +139,8 @@ class DataConfig:
 class AugmentationConfig:
     """How a training picture is varied. Off where 0.
 
-    Sources: Inception crop as in the ViT authors' code; RandAugment and Mixup strengths as in arXiv
+    Sources: Inception crop of arXiv 1409.4842 (area uniform, where the authors' TensorFlow kernel draws the height
+    uniformly; resized with antialiasing, theirs without); RandAugment and Mixup strengths as in arXiv
     2106.10270, section 3; CutMix arXiv 1905.04899; random erasing arXiv 1708.04896.
     """
 

@@ -18,6 +18,10 @@ from vitral.config import (
 )
 
 
+TINY = 24
+"""Pixels of the shorter side below which moving a picture by one pixel is moving it far."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a preset looks at.
@@ -48,47 +52,66 @@ class Facts:
 
 def scratch_small(facts: Facts) -> tuple[RunConfig, list[str]]:
     """Training from nothing on a few hundred to fifty thousand pictures."""
-    said = []
-    side = min(facts.height, facts.width, 64)
-    size = facts.image_size or (side, side)
-    patch = max(2, round(min(size) / 8))
-    if facts.image_size is None:
-        size = (max(1, round(side / patch)) * patch,) * 2
-    said.append(
-        f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, patches of {patch} pixels "
-        f"({size[0] // patch * (size[1] // patch)} tokens), since small patches learn more from little data"
-    )
-    width, depth, heads = (
-        (96, 6, 3) if facts.pictures < 3_000 else (128, 6, 4) if facts.pictures < 20_000 else (192, 9, 3)
-    )
+    size, patch, said = _scratch_input(facts)
+    tiny = min(facts.height, facts.width) < TINY
+    width, depth, heads = (96, 6, 3) if facts.pictures < 3_000 else (128, 6, 4)
+    if facts.pictures >= 20_000:
+        width, depth, heads = 192, 9, 3
     said.append(f"{facts.pictures} training pictures: {depth} blocks of width {width}")
-    characters = facts.grey and side <= 32
+    characters = facts.grey and min(size) <= 32
     if characters:
         said.append("small grey pictures are often characters, so they are not mirrored")
-    shown = min(400_000, max(150_000, 40 * facts.pictures)) if not facts.gpu else max(1_000_000, 100 * facts.pictures)
+    shown = max(1_000_000, 100 * facts.pictures) if facts.gpu else min(400_000, max(90_000, 40 * facts.pictures))
     epochs = max(1, round(shown / facts.pictures))
     said.append(f"{epochs} epochs, so that about {epochs * facts.pictures:,} pictures are shown")
-    batch = min(128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2))
     config = RunConfig(
         model=ModelConfig(
             name=f"ViT-Ti/{patch}", image_size=size, pool="gap", positions="learned", width=width, depth=depth,
             num_heads=heads, mlp_dim=4 * width, stochastic_depth=0.1 if depth > 6 else 0.05,
         ),
         preprocessing=Preprocessing(crop=size, resize=min(size)),
-        augmentation=AugmentationConfig(
-            crop="resize-random" if side <= 40 else "inception", padding=max(1, min(size) // 8) if side <= 40 else 0,
-            min_area=0.3, flip=not characters, randaugment_layers=0 if characters else 2,
-            randaugment_magnitude=0 if characters else 5, mixup=0.2, cutmix=0.0 if characters else 1.0,
-        ),
-        optimizer=OptimizerConfig("adamw", 1e-3, 0.05),
+        augmentation=_scratch_augmentation(size, tiny, characters),
+        optimizer=OptimizerConfig("adamw", 2e-3 if width < 128 else 1e-3, 0.05),
         schedule=ScheduleConfig(Duration(epochs, "epochs"), Duration(0.05 * epochs, "epochs"), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=batch, average=0.998, evaluate_every=Duration(max(1, epochs // 10), "epochs"),
+            batch_size=min(128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)), average=0.99,
+            evaluate_every=Duration(max(1, epochs // 10), "epochs"),
             checkpoint_every=Duration(max(1, epochs // 20), "epochs"),
         ),
     )  # fmt: skip
     return config, said
+
+
+def _scratch_input(facts: Facts) -> tuple[Size, int, list[str]]:
+    """Input size and patch size in pixels, with the reasons."""
+    said = []
+    side = min(facts.height, facts.width, 64)
+    tiny = side < TINY
+    if tiny and facts.image_size is None:
+        side *= 2
+        said.append("pictures this small are enlarged twice, so that crops can move them by parts of a pixel")
+    size = facts.image_size or (side, side)
+    patch = max(2, round(min(size) / (4 if tiny else 8)))
+    if facts.image_size is None:
+        size = (max(1, round(side / patch)) * patch,) * 2
+    tokens = (size[0] // patch) * (size[1] // patch)
+    said.append(
+        f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, patches of {patch} pixels "
+        f"({tokens} tokens), since small patches learn more from little data"
+    )
+    return size, patch, said
+
+
+def _scratch_augmentation(size: Size, tiny: bool, characters: bool) -> AugmentationConfig:
+    if tiny:
+        return AugmentationConfig(min_area=0.7, flip=not characters)
+    small = min(size) <= 40
+    return AugmentationConfig(
+        crop="resize-random" if small else "inception", padding=min(size) // 8 if small else 0, min_area=0.3,
+        flip=not characters, randaugment_layers=0 if characters else 2,
+        randaugment_magnitude=0.0 if characters else 5.0, mixup=0.2, cutmix=0.0 if characters else 1.0,
+    )  # fmt: skip
 
 
 def finetune(facts: Facts) -> tuple[RunConfig, list[str]]:
@@ -109,13 +132,13 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[str]]:
         preprocessing = replace(preprocessing, crop=size, resize=resize)
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
-    epochs = min(60, max(8, round(6_000 / facts.pictures)))
+    epochs = min(60, max(10, round(6_000 / facts.pictures)))
     said.append(f"{facts.pictures} training pictures: {epochs} epochs at {size[0]}x{size[1]}")
     config = RunConfig(
-        model=ModelConfig(image_size=size, stochastic_depth=0.1),
+        model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
-        augmentation=AugmentationConfig(min_area=0.3),
-        optimizer=OptimizerConfig("adamw", 5e-4, 0.05, layer_decay=0.75),
+        augmentation=AugmentationConfig(min_area=0.5),
+        optimizer=OptimizerConfig("adamw", 1e-3, 0.05, layer_decay=0.75),
         schedule=ScheduleConfig(Duration(epochs, "epochs"), Duration(0.1 * epochs, "epochs"), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(

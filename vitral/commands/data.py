@@ -45,4 +45,24 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     report = check(dataset, threads(settings.get("runtime.workers")), config.max_pixels)
     screen.end_progress()
     document = report.to_json()
+    notes = [note for note in dataset.notes if not note.startswith("no validation split")]  # nothing is trained here
+    for sentence in (*notes, *_census(document)):
+        screen.decide(sentence)
+    rows = [(name, f"{len(found):,}", f"{sum(found.values()):,}") for name, found in document["counts"].items()]
+    screen.table(("split", "classes", "pictures"), rows, right=(1, 2))
+    for sentence in (*dataset.warnings, *document["problems"]):
+        screen.warn(sentence)
+    if not dataset.warnings and not document["problems"]:
+        screen.result("no problem found")
     return (65 if any(document[name] for name in forbidden) else 0), document
+
+
+def _census(document: dict[str, Any]) -> list[str]:
+    """Sizes, formats and colour modes in one sentence each."""
+    said = []
+    if document["width"] is not None:
+        (low, middle, high), (shortest, median, tallest) = document["width"], document["height"]
+        said.append(f"width {low} to {high} (median {middle}), height {shortest} to {tallest} (median {median}) pixels")
+    for name in ("formats", "modes"):
+        said.append(f"{name}: " + ", ".join(f"{count:,} {kind}" for kind, count in document[name].items()))
+    return said

@@ -41,6 +41,16 @@ def read_folder(config: DataConfig) -> Found:
     return found
 
 
+def pictures_in(folder: Path) -> list[str]:
+    """Paths of the pictures directly in `folder`, sorted by name.
+
+    Raises:
+        MissingInputError: the folder cannot be listed.
+        DataError: a symbolic link leads out of it.
+    """
+    return [f"{folder}{os.sep}{name}" for name in Scanner(folder).scan(folder).pictures]
+
+
 def _check_request(config: DataConfig) -> None:
     path = Path(config.path)
     if path.is_file():

@@ -26,14 +26,7 @@ _PANES = (
     '<path fill="#c8503c" d="M3 14l9-4v13H3z"/><path fill="#4c9a63" d="M14 10.300l9 6V23h-9z"/></svg>'
 )
 
-_SECTIONS = {
-    "numbers": "Numbers",
-    "curves": "Curves",
-    "classes": "Classes",
-    "decisions": "Decisions",
-    "reproduce": "Reproduce",
-    "settings": "Settings",
-}
+_SECTIONS = ("Numbers", "Curves", "Classes", "Decisions", "Reproduce", "Settings")
 
 
 def write(run: Path) -> Path:
@@ -69,10 +62,10 @@ def render(record: Record) -> str:
         tables.settings(record),
     )
     sections = "".join(
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}</section>\n'
-        for (key, title), body in zip(_SECTIONS.items(), bodies, strict=True)
+        f'<section aria-labelledby="{title.lower()}"><h2 id="{title.lower()}">{title}</h2>\n{body}</section>\n'
+        for title, body in zip(_SECTIONS, bodies, strict=True)
     )
-    links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title in _SECTIONS.items())
+    links = "".join(f'<li><a href="#{title.lower()}">{title}</a></li>' for title in _SECTIONS)
     name = for_html(record.name)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -146,7 +139,8 @@ def _curves(record: Record) -> str:
     ]
     figures = "".join(f"<figure>{chart}</figure>\n" for chart in _charts(record))
     notes = "".join(f'<p class="soft">{for_html(note, 600)}</p>\n' for note in _notes(record))
-    return "".join(reasons) + f'<div class="curves">\n{figures}</div>\n{notes}'
+    grid = f'<div class="curves">\n{figures}</div>\n' if figures else ""
+    return "".join(reasons) + grid + notes
 
 
 def _charts(record: Record) -> list[str]:
@@ -216,7 +210,7 @@ def _notes(record: Record) -> list[str]:
 
 def _decisions(record: Record) -> str:
     if not record.environment:
-        return tables.missing(f"What was decided is not known: environment.json {_why(record, 'environment.json')}.")
+        return tables.missing(f"What was decided is not known: {_no_environment(record)}.")
     warnings = "".join(f'<p class="warning">{line}</p>\n' for line in _sentences(record.environment, "warnings"))
     lines = "".join(f"<li>{line}</li>\n" for line in _sentences(record.environment, "decisions"))
     return warnings + (f"<ul>\n{lines}</ul>\n" if lines else tables.missing("Nothing was decided: all was given."))
@@ -231,7 +225,7 @@ def _sentences(environment: Line, name: str) -> list[str]:
 
 def _reproduce(record: Record) -> str:
     if not record.environment:
-        return tables.missing(f"The command is not known: environment.json {_why(record, 'environment.json')}.")
+        return tables.missing(f"The command is not known: {_no_environment(record)}.")
     command = record.environment.get("command")
     if isinstance(command, list) and command:
         how = (
@@ -247,5 +241,5 @@ def _reproduce(record: Record) -> str:
     return f'{how}<p class="soft">{facts}{seeded}</p>\n'
 
 
-def _why(record: Record, name: str) -> str:
-    return record.gaps.get(name, "says nothing")
+def _no_environment(record: Record) -> str:
+    return f"environment.json {record.gaps.get('environment.json', 'says nothing')}"

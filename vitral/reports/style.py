@@ -51,7 +51,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding: 4px 0 8px; }
 th, td { text-align: left; padding: 6px 20px 6px 0; border-bottom: 1px solid var(--edge); vertical-align: top; }
 thead th { font-size: .88rem; color: var(--soft); vertical-align: bottom; }
-tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 8ch; }
+tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 12ch; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 tr { break-inside: avoid; }
 td.gap { color: var(--soft); text-align: center; }
@@ -87,7 +87,7 @@ footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-botto
   .tiles div { padding: 10px; } .tiles .value { font-size: 1.3rem; }
   th, td { padding-right: 12px; }
   .bar { display: none !important; }
-  .scroll { font-size: .95rem; }
+  .scroll { font-size: .92rem; } .scroll th, .scroll td { padding-right: 8px; }
   .settings th:first-child { width: 58%; }
   .curve, .curve .unit, .curve .tick { font-size: 16px; } .curve .title { font-size: 18px; }
 }

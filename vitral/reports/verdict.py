@@ -68,8 +68,9 @@ def course(record: Record) -> list[str]:
     if rise:
         return [f"It overfits: {rise}. Fewer epochs or stronger augmentation may help."]
     if improving:
-        advice = "; training longer may help" if record.finished else ""
-        return [f"Validation {name} was still rising at the end, by {_change(record, gain)}{advice}."]
+        if not record.finished:
+            return [f"Validation {name} is still rising, by {_change(record, gain)}."]
+        return [f"Validation {name} was still rising at the end, by {_change(record, gain)}; training longer may help."]
     if gain >= 0:
         return [f"Validation {name} has levelled off."]
     return [f"Validation {name} has levelled off: the last quarter stayed {_change(record, -gain)} below the best."]

@@ -54,10 +54,9 @@ def for_yaml(value: object) -> str:
 
 def for_markdown(value: object) -> str:
     """`value` as literal Markdown text, also within a table cell or at the start of a line."""
-    text = re.sub(
-        r"""[\\`*_{}\[\]#|~!$:@"=^]|^[-+]|(?<=\d)[.)](?=\s|$)|(?<=www)\.""", r"\\\g<0>", plain(value), flags=re.I
-    )
-    return re.sub(r"&(?!(?:lt|gt);)|[<>]", lambda found: html.escape(found[0]), text)
+    text = re.sub(r"""[\\`*_{}\[\]#|~!$:@"=^]|^[-+]|(?<=www)\.""", r"\\\g<0>", plain(value), flags=re.IGNORECASE)
+    text = re.sub(r"^(\d+)([.)])", r"\1\\\2", text)  # "1." at the start would begin a list
+    return re.sub(r"[&<>]", lambda found: html.escape(found[0]), text)
 
 
 def percent(share: float, decimals: int = 2) -> str:
