@@ -39,7 +39,7 @@ SETTINGS: dict[str, object] = {
     "training.batch_size": 7, "training.micro_batch_size": 3, "training.average": 0.9,
     "training.log_every": Duration(4, "steps"), "training.evaluate_every": Duration(5, "steps"),
     "training.checkpoint_every": Duration(3, "steps"), "schedule.duration": Duration(20, "steps"),
-    "schedule.warmup": Duration(3, "steps"), "runtime.workers": 2, "runtime.device": "cpu",
+    "schedule.warmup": Duration(3, "steps"), "optimizer.learning_rate": 1e-3, "runtime.workers": 2, "runtime.device": "cpu",
 }  # fmt: skip
 
 
@@ -137,6 +137,12 @@ def test_a_finished_run_started_again_only_reports(pictures: Path, uninterrupted
 def test_another_configuration_is_refused_with_the_difference(pictures: Path, uninterrupted: Path) -> None:
     with pytest.raises(UsageError, match=r"optimizer.learning_rate: 0.001 -> 0.5.*--out"):
         train(pictures, uninterrupted, optimizer__learning_rate=0.5)
+
+
+def test_a_mistake_before_the_first_checkpoint_can_be_mended(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="matches no parameter"):
+        train(pictures, tmp_path / "run", model__freeze=("blocs.*",))
+    assert train(pictures, tmp_path / "run", schedule__duration=Duration(2, "steps")).finished
 
 
 def test_other_pictures_are_refused(pictures: Path, uninterrupted: Path, tmp_path: Path) -> None:

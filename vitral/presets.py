@@ -62,7 +62,7 @@ def scratch_small(facts: Facts) -> tuple[RunConfig, list[str]]:
     if characters:
         said.append("small grey pictures are often characters, so they are not mirrored")
     shown = max(1_000_000, 100 * facts.pictures) if facts.gpu else min(400_000, max(90_000, 40 * facts.pictures))
-    epochs = max(1, round(shown / facts.pictures))
+    epochs = min(300, max(1, round(shown / facts.pictures)))
     said.append(f"{epochs} epochs, so that about {epochs * facts.pictures:,} pictures are shown")
     config = RunConfig(
         model=ModelConfig(

@@ -97,7 +97,7 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
             progress.restore(saved.tensors, saved.state["progress"])
             session.metrics.cut(saved.state["metrics_bytes"])
             screen.say(f"resuming at step {progress.step} of {cadence.total}")
-        elif resumed:
+        else:
             session.metrics.cut(0)
         batches = session.batches(progress.step)
         try:
@@ -131,12 +131,13 @@ def _open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
             for name, split in plan.dataset.splits.items()
         },
     }
-    resumed = (folder / "config.json").is_file()
-    if resumed:
+    begun = (folder / "config.json").is_file()
+    resumed = begun and any((folder / "checkpoints").glob("step-*"))
+    if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
         _require_same(plan.config, described, folder)
     elif folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder with --out.")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not begun and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)

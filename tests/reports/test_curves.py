@@ -46,7 +46,7 @@ def test_thinning_keeps_the_ends_and_the_extremes() -> None:
 def test_thinning_gives_at_most_500_points_in_their_order(count: int) -> None:
     points = noise(count)
     kept = thin(points)
-    assert len(kept) == min(count, len(kept)) <= 500
+    assert len(kept) == count if count <= 500 else 400 < len(kept) <= 500
     assert kept == [point for point in points if point in set(kept)]
 
 

@@ -17,6 +17,7 @@ from vitral.data.decode import decode, describe, read_bytes, read_header
 from vitral.data.header import Header
 from vitral.datasets.dataset import TRAIN, Dataset, Source, Split
 from vitral.datasets.fingerprint import Pair, Place, pairs
+from vitral.datasets.scan import ENDINGS
 from vitral.errors import UnreadableImageError
 
 CHUNK = 64
@@ -24,17 +25,6 @@ CHUNK = 64
 
 IMBALANCED = 10
 """Largest over smallest class of train from which the report speaks of imbalance."""
-
-FORMAT_OF_ENDING = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WebP",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-}
 
 
 @dataclass(frozen=True)
@@ -195,7 +185,7 @@ def _wrong_endings(dataset: Dataset, places: Sequence[Place], looks: Sequence[_L
     for (name, position), look in zip(places, looks, strict=True):
         source = dataset.splits[name].sources[position]
         if look.header is not None and isinstance(source, str | os.PathLike):
-            expected = FORMAT_OF_ENDING.get(PurePath(source).suffix.lower())
+            expected = ENDINGS.get(PurePath(source).suffix.lower())
             if expected != look.header.format:
                 yield describe(source), look.header.format
 

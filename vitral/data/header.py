@@ -77,7 +77,8 @@ def _read(data: bytes) -> Header:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return Header("GIF", *struct.unpack_from("<HH", data, 6), "palette")
+        width, height = struct.unpack_from("<HH", data, 6)
+        return Header("GIF", width, height, "palette")
     if data.startswith(b"BM"):
         return _bmp(data)
     raise _HeaderError(_what_else(data))

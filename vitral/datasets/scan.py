@@ -14,8 +14,17 @@ from pathlib import Path
 from vitral.datasets.splits import SYNONYMS
 from vitral.errors import DataError, MissingInputError
 
-ENDINGS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"))
-"""Endings of pictures, in lower case."""
+ENDINGS: dict[str, str] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WebP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+}
+"""Endings of pictures, in lower case, and the format that each promises."""
 
 
 @dataclass
