@@ -68,8 +68,8 @@ class CheckReport:
         if self.leaks:
             shown = _some(f"{a} {first} = {b} {copy}" for a, first, b, copy in self.leaks)
             said.append(
-                f"{_count(self.leaks, 'picture')} of one split stand byte for byte in another, so measured accuracy "
-                f"is too good: {shown}"
+                f"{_count(self.leaks, 'copy', 'copies')} of one split's pictures in another, byte for byte, so "
+                f"measured accuracy is too good: {shown}"
             )
         if self.conflicts:
             shown = _some(f"{first} ({a}) = {copy} ({b})" for first, a, copy, b in self.conflicts)

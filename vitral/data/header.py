@@ -35,7 +35,7 @@ class Header(NamedTuple):
 
     format: "JPEG", "PNG", "WebP", "BMP" or "GIF". width, height: pixels as stored, at least 1, before the
     EXIF orientation is applied. mode: "grey", "RGB", "palette", "RGB+alpha", "CMYK", with " 16 bit" or
-    " 1 bit" added where a PNG has that depth.
+    " 1 bit" added where the channels of a PNG have that depth.
     """
 
     format: str
@@ -134,7 +134,8 @@ def _png(data: bytes) -> Header:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     if data[12:16] != b"IHDR" or colour not in PNG_MODES:
         raise _HeaderError("damaged (the header of the PNG is not valid)")
-    return Header("PNG", width, height, PNG_MODES[colour] + {1: " 1 bit", 16: " 16 bit"}.get(depth, ""))
+    suffix = " 16 bit" if depth == 16 else " 1 bit" if depth == 1 and colour == 0 else ""
+    return Header("PNG", width, height, PNG_MODES[colour] + suffix)
 
 
 def still_png(data: bytes) -> bytes:

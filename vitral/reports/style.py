@@ -87,6 +87,7 @@ footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-botto
   .tiles div { padding: 10px; } .tiles .value { font-size: 1.3rem; }
   th, td { padding-right: 12px; }
   .bar { display: none !important; }
+  thead th.number { white-space: normal; }
   .scroll { font-size: .92rem; } .scroll th, .scroll td { padding-right: 8px; }
   .settings th:first-child { width: 58%; }
   .curve, .curve .unit, .curve .tick { font-size: 16px; } .curve .title { font-size: 18px; }

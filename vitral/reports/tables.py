@@ -120,7 +120,7 @@ def _class_row(name: str, row: Line, score: str) -> str:
     spread = ""
     if score == "top1":
         low, high = interval(value, count) if count else (0.0, 1.0)
-        spread = f'<td class="number">{percent(low, 0)} to {percent(high, 0)}</td>'
+        spread = f'<td class="number">{100 * low:.0f}–{percent(high, 0)}</td>'
     bar = '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
     bar += f'<rect width="{100 * min(1.0, max(0.0, value)):.1f}" height="10"/></svg>'
     return (
