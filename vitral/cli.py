@@ -36,6 +36,12 @@ EXIT_CODES = """exit codes:
   66 nothing there   69 not available   74 disk             130 Ctrl-C         143 SIGTERM"""
 
 
+OUT_OF_MEMORY = (
+    "out of memory: try --training.micro-batch-size (the same result in smaller parts), --model.checkpoint-blocks "
+    "or a smaller --image-size."
+)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that raises instead of exiting, and knows the nearest option."""
 
@@ -78,11 +84,13 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
-        return _fail(error, 1, as_json, given, "out of memory: try a smaller --batch-size or --image-size.")
+        return _fail(error, 1, as_json, given, OUT_OF_MEMORY)
     except OSError as error:
         wrapped = StorageError(f"{error.strerror or error}: {error.filename or 'the system refused'}.")
         return _fail(wrapped, wrapped.exit_code, as_json, given)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's own words
+            return _fail(error, 1, as_json, given, OUT_OF_MEMORY)
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         return _fail(
             error, 1, as_json, given, f"this is a mistake of vitral's own ({said}): please report it, with --debug."

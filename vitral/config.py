@@ -7,8 +7,8 @@ new knob is one documented field here. `Durations` are words: "300 epochs", "200
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from vitral.errors import UsageError
 
@@ -42,7 +42,7 @@ class Duration:
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Read "10 epochs", "500steps", "1e6 examples"; a unit may be singular."""
-        match = re.fullmatch(r"\s*([0-9.eE+]+)\s*(epoch|step|example)s?\s*", text)
+        match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(epoch|step|example)s?\s*", text)
         try:
             amount = float(match[1]) if match else None
         except ValueError:
@@ -61,7 +61,8 @@ class Duration:
         return -int(-examples[self.unit] // batch_size)
 
     def __str__(self) -> str:
-        return f"{self.amount:.15g} {self.unit}"
+        amount = float(self.amount)
+        return f"{int(amount) if amount.is_integer() else repr(amount)} {self.unit}"  # read back, it is the same
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,17 @@ class Preprocessing:
         resize = () if self.resize is None else self.resize if isinstance(self.resize, tuple) else (self.resize,)
         sizes = (*self.crop, *resize)
         require(all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}")
-        require(all(value > 0 for value in self.std), f"std must be more than 0 in every channel, not {self.std}")
+        require(all(0 < value < 1e9 for value in self.std), f"std must be more than 0 in every channel, not {self.std}")
+        require(all(abs(value) < 1e9 for value in self.mean), f"mean must be three numbers, not {self.mean}")
+        known = get_args(Interpolation)
+        require(self.interpolation in known, f"interpolation is one of {', '.join(known)}, not {self.interpolation!r}")
+
+    def at_size(self, size: Size) -> Preprocessing:
+        """The same for another input size: a shorter side grows along, a squash squashes to it."""
+        if size == self.crop:
+            return self
+        grown = round(self.resize * min(size) / min(self.crop)) if isinstance(self.resize, int) else self.resize
+        return replace(self, crop=size, resize=size if isinstance(grown, tuple) else grown)
 
 
 @dataclass(frozen=True)
@@ -265,10 +276,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """What may differ from one start to the next without changing a single result."""
+    """What may differ from one start of a run to the next. Workers, prefetch and TensorBoard change no result at all;
+    another device or compiling changes how sums are rounded."""
 
     device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
-    workers: Annotated[int | None, "threads that read pictures; default: the number of cores"] = None
+    workers: Annotated[int | None, "threads that read pictures; default: one per core, at most 16"] = None
     prefetch: Annotated[int, "batches made ahead"] = 4
     compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False

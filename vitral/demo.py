@@ -6,6 +6,7 @@ With a folder, that folder; it then starts from published weights where the netw
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from vitral.cli import main as vitral
 from vitral.datasets.bundled import write_digits
 from vitral.datasets.scan import pictures_below
 from vitral.errors import VitralError
+from vitral.weights.published import fetch
 
 FOLDER = Path("demo")
 MODEL = "ViT-Ti/16"
@@ -36,14 +38,22 @@ def main(words: Sequence[str]) -> int:
 def _own_pictures(pictures: Path) -> int:
     run = FOLDER / f"run-{pictures.resolve().name}"
     command = ["finetune", str(pictures), "--out", str(run)]
-    if not (run / "config.json").exists():
-        try:
-            from vitral.weights.published import fetch
-
-            command += ["--model", str(fetch(MODEL))]
-        except VitralError as error:
-            print(f"{error}\nStarting without pretrained weights.")
+    weights = _weights(run)
+    if weights is not None:
+        command += ["--model", weights]
     return _all(command, ["evaluate", str(run / "model"), str(pictures)]) or _say_where(run)
+
+
+def _weights(run: Path) -> str | None:
+    """What the run started from, if it has begun; else the published weights, where they can be had."""
+    if (run / "config.json").exists():
+        found = json.loads((run / "config.json").read_text())["model"]["weights"]
+        return None if found is None else str(found)
+    try:
+        return str(fetch(MODEL))
+    except VitralError as error:
+        print(f"{error}\nStarting without pretrained weights.")
+        return None
 
 
 def _all(*commands: list[str]) -> int:

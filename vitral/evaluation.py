@@ -14,7 +14,12 @@ from vitral.serving.predictor import Model
 
 def threads(asked: int | None) -> int:
     """How many threads read pictures: as asked, else one per core that this process may use, at most 16."""
-    return min(16, len(os.sched_getaffinity(0))) if asked is None else asked
+    return min(16, cores()) if asked is None else asked
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def evaluate_split(

@@ -99,12 +99,12 @@ def flatten(plain: Mapping[str, Any], kind: type, prefix: str = "") -> dict[str,
 
 
 def differences(old: Any, new: Any, but: tuple[str, ...] = ()) -> list[str]:
-    """One line "name: old -> new" for each field that differs, those under a prefix in `but` aside."""
+    """One line "name: old -> new" for each field that differs, those named in `but` aside ("x." is all of x)."""
     before, after = values(old), values(new)
     return [
         f"{name}: {before[name]} -> {after[name]}"
         for name in after
-        if before[name] != after[name] and not name.startswith(but)
+        if before[name] != after[name] and not any(name == b or (b.endswith(".") and name.startswith(b)) for b in but)
     ]
 
 

@@ -56,14 +56,21 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
         UsageError, DataError, MissingInputError: as the parts say.
     """
     chosen = look_up("recipe", recipe, RECIPES)
-    first = _only(words, "data.", "training.seed", "runtime.device")
-    start = override(chosen.config or RunConfig(), first)
-    dataset = dataset or read_pictures(start.data, start.training.seed)
+    base = chosen.config or RunConfig()
+    # Rules between sections (several labels need the sigmoid loss) are judged on the final values only, so each
+    # section that is needed early is read by itself.
+    data = override(base.data, _section(words, "data."))
+    runtime = override(base.runtime, _section(words, "runtime."))
+    seed = override(base.training, _section(words, "training.")).seed
+    dataset = dataset or read_pictures(data, seed)
+    on_gpu = choose_device(runtime.device).type != "cpu"
     weights = words.get("model.weights")
     pretrained = read(weights) if weights and weights != "none" else None
-    config, decisions = _ask(chosen, start, dataset, pretrained, words)
+    config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
     config = _settle_sizes(config, words, pretrained)
+    if config.training.precision is None:  # written down, so that a resume elsewhere goes on with the same
+        config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
         problems += describe_overlaps(dataset.splits)
@@ -96,23 +103,27 @@ def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
 
 
 def _ask(
-    recipe: Recipe, start: RunConfig, dataset: Dataset, pretrained: Pretrained | None, words: Mapping[str, Any]
+    recipe: Recipe,
+    base: RunConfig,
+    data: DataConfig,
+    dataset: Dataset,
+    pretrained: Pretrained | None,
+    on_gpu: bool,
+    words: Mapping[str, Any],
 ) -> tuple[RunConfig, list[str]]:
     if recipe.choose is None:
-        config = start if pretrained is None else _from_weights(start, pretrained)
-        return config, []
+        return base if pretrained is None else _from_weights(base, pretrained), []
     size = words.get("model.image_size", words.get("preprocessing.crop"))
     size = parse(size, tuple[int, int], "image_size") if isinstance(size, str) else size
-    facts = _look(dataset, start.data)
+    facts = _look(dataset, data)
     facts = replace(
         facts,
-        gpu=choose_device(start.runtime.device).type != "cpu",
+        gpu=on_gpu,
         pretrained=pretrained.preprocessing if pretrained else None,
         patch_size=pretrained.config.patch_size if pretrained else None,
         image_size=size,
     )
-    config, decisions = recipe.choose(facts)
-    return replace(config, data=replace(start.data, multi_label=facts.multi_label)), decisions
+    return recipe.choose(facts)
 
 
 def _from_weights(config: RunConfig, pretrained: Pretrained) -> RunConfig:
@@ -128,11 +139,9 @@ def _settle_sizes(config: RunConfig, words: Mapping[str, Any], pretrained: Pretr
     if "model.image_size" in words and "preprocessing.crop" in words and size != crop:
         raise UsageError(f"--model.image-size {size} and --preprocessing.crop {crop} differ: give one of the two.")
     if "model.image_size" in words and size is not None:
-        config = override(config, {"preprocessing.crop": size})
-        if "preprocessing.resize" not in words and crop != size:
-            old = config.preprocessing.resize
-            scaled = round(old * min(size) / min(crop)) if isinstance(old, int) else (size if old else None)
-            config = override(config, {"preprocessing.resize": scaled})
+        resized = config.preprocessing.at_size(size)
+        kept = {"preprocessing.resize": config.preprocessing.resize} if "preprocessing.resize" in words else {}
+        config = override(replace(config, preprocessing=resized), kept)
     else:
         config = override(config, {"model.image_size": crop})
     if pretrained is None:
@@ -164,5 +173,5 @@ def _look(dataset: Dataset, config: DataConfig) -> Facts:
     )
 
 
-def _only(words: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
-    return {name: value for name, value in words.items() if name.startswith(prefixes)}
+def _section(words: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in words.items() if name.startswith(prefix)}

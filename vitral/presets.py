@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from vitral.config import (
@@ -16,7 +17,6 @@ from vitral.config import (
     Size,
     TrainingConfig,
 )
-
 
 TINY = 24
 """Pixels of the shorter side below which moving a picture by one pixel is moving it far."""
@@ -92,9 +92,13 @@ def _scratch_input(facts: Facts) -> tuple[Size, int, list[str]]:
         side *= 2
         said.append("pictures this small are enlarged twice, so that crops can move them by parts of a pixel")
     size = facts.image_size or (side, side)
-    patch = max(2, round(min(size) / (4 if tiny else 8)))
+    wanted = max(2, round(min(size) / (4 if tiny else 8)))
     if facts.image_size is None:
+        patch = wanted
         size = (max(1, round(side / patch)) * patch,) * 2
+    else:  # the divisor of both sides that is nearest to what is wanted
+        whole = math.gcd(*size)
+        patch = min((p for p in range(1, whole + 1) if whole % p == 0), key=lambda p: abs(p - wanted))
     tokens = (size[0] // patch) * (size[1] // patch)
     said.append(
         f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, patches of {patch} pixels "
@@ -126,10 +130,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[str]]:
         side = max(1, 128 // facts.patch_size) * facts.patch_size
         size = (min(size[0], side), min(size[1], side))
         said.append(f"pictures of {facts.height}x{facts.width} hold no detail for more: input {size[0]}x{size[1]}")
-    if size != preprocessing.crop:
-        ratio = min(size) / min(preprocessing.crop)
-        resize = round(preprocessing.resize * ratio) if isinstance(preprocessing.resize, int) else size
-        preprocessing = replace(preprocessing, crop=size, resize=resize)
+    preprocessing = preprocessing.at_size(size)
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
     epochs = min(60, max(10, round(6_000 / facts.pictures)))

@@ -43,6 +43,7 @@ from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
 from vitral.version import VERSION
 from vitral.weights import build
+from vitral.weights.folder import recover
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         screen.warn(sentence)
     device = choose_device(config.runtime.device)
     network = _network(plan, screen).to(device)
-    for name in _summary(freeze(network, config.model.freeze)):
-        screen.decide(name)
+    for sentence in _frozen(freeze(network, config.model.freeze)):
+        screen.decide(sentence)
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     cadence = _cadence(config, schedule, len(dataset.splits[TRAIN]))
@@ -115,7 +116,8 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         finished = finished and _measure(folder, plan, progress, session, interrupt)
     if (folder / "model").is_dir():
         page.write(folder)
-    metrics = load(folder / "model").metrics if (folder / "model").is_dir() else {}
+    written = folder / "model" / "metrics.json"
+    metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
 
 
@@ -133,6 +135,7 @@ def _open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     }
     begun = (folder / "config.json").is_file()
     resumed = begun and any((folder / "checkpoints").glob("step-*"))
+    recover(folder / "model")
     if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
         _require_same(plan.config, described, folder)
     elif folder.exists() and not folder.is_dir():
@@ -158,7 +161,7 @@ def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) ->
         data = json.loads((folder / "data.json").read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
-    changed = differences(before, config, but=("runtime.", "data.path", "data.image_folder"))
+    changed = differences(before, config, but=("runtime.", "data.path", "data.image_folder", "data.max_pixels"))
     if data["classes"] != described["classes"]:
         changed.append(f"classes: {len(data['classes'])} -> {len(described['classes'])}, or renamed")
     for name, split in described["splits"].items():
@@ -235,7 +238,7 @@ def _require_space(folder: Path, progress: Progress, config: RunConfig) -> None:
         )
 
 
-def _summary(frozen: list[str]) -> list[str]:
+def _frozen(frozen: list[str]) -> list[str]:
     return (
         [f"{len(frozen)} parameters are frozen: {', '.join(frozen[:3])}{' ...' * (len(frozen) > 3)}"] if frozen else []
     )

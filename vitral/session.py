@@ -30,9 +30,6 @@ from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, targets
 
-AUGMENT, MIX = 0, 1
-"""Purposes of random streams: one picture's augmentation, one batch's mixing."""
-
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
 
@@ -58,12 +55,11 @@ class Session:
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
         self.loss_of = build_loss(self.config.loss)
         self.train_split = self.dataset.splits[TRAIN]
-        self.skipped: dict[int, str] = {}
+        self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent = Speed(), Speed()
         self.failed_saves = 0
         self.last_line = ""
-        precision = self.config.training.precision or ("float32" if self.device.type == "cpu" else "bfloat16")
-        self.autocast = precision == "bfloat16"
+        self.autocast = self.config.training.precision == "bfloat16"
 
     # Data ----------------------------------------------------------------------------------------
 
@@ -83,7 +79,7 @@ class Session:
 
     def _make(self, epoch: int, sample: int) -> np.ndarray:
         pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
-        rng = sample_generator(self.config.training.seed, epoch, sample, AUGMENT)
+        rng = sample_generator(self.config.training.seed, epoch, sample)
         return augment(pixels, rng, self.config.augmentation, self.config.preprocessing)
 
     # Hooks ---------------------------------------------------------------------------------------
@@ -97,7 +93,7 @@ class Session:
         images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
         wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
-        rng = batch_generator(config.training.seed, step, MIX)
+        rng = batch_generator(config.training.seed, step)
         images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
@@ -113,14 +109,14 @@ class Session:
 
     def _account_for(self, batch: Batch) -> None:
         if batch.unreadable and self.config.data.on_bad_image == "fail":
-            sample, error = batch.unreadable[0]
+            _, error = batch.unreadable[0]
             raise DataError(
                 f"training picture {error.source} cannot be read ({error.reason}): mend or remove it, "
                 f"or add --on-bad-image skip."
             ) from error
-        for sample, error in batch.unreadable:
-            if sample not in self.skipped:
-                self.skipped[sample] = error.reason
+        for _, error in batch.unreadable:
+            if error.source not in self.skipped:
+                self.skipped.add(error.source)
                 self.screen.warn(f"left out {error.source}: {error.reason}")
                 JsonLines(self.folder / "unreadable.jsonl").append({"path": error.source, "reason": error.reason})
         if not len(batch):
@@ -172,7 +168,7 @@ class Session:
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = "mean_average_precision" if self.dataset.multi_label else "top1"
-        value = result.metrics[chief]
+        value = result.metrics[chief] or 0.0  # None: not one label in the split
         if progress.best is None or value >= progress.best:
             progress.best, progress.best_step = value, progress.step
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}

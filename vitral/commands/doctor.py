@@ -28,7 +28,7 @@ def call(_: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
         "vitral": VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "free_disk_gb": round(shutil.disk_usage(".").free / 1e9, 1),
         "packages": packages,
         "devices": ["cpu"] if missing else _devices(),

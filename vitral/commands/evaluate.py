@@ -9,7 +9,7 @@ from typing import Any
 
 from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings, given
 from vitral.console import Screen
-from vitral.errors import StorageError
+from vitral.errors import StorageError, UsageError
 
 SHOWN_CLASSES = 20
 """Classes listed on the screen, worst first; --json gives all."""
@@ -19,7 +19,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("model", metavar="MODEL", help="model folder, or published weights")
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
-    parser.add_argument("--split", help="train, validation or test (default: the last of them that is there)")
+    parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
     add_settings(parser.add_argument_group("data"), DATA)
@@ -34,9 +34,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
-    data = override(DataConfig(path=arguments.pictures), _section(arguments, "data."))
     runtime = override(RuntimeConfig(), _section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**_section(arguments, "preprocessing."))
+    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), _section(arguments, "data."))
+    if data.multi_label != model.multi_label:
+        kind = "several labels" if model.multi_label else "one label"
+        raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
     dataset = read_for_evaluation(data, model.classes, arguments.split)
     for sentence in dataset.notes:
         screen.decide(sentence)

@@ -59,7 +59,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     words |= _length(arguments)
     if arguments.model:
         words |= _model(arguments.model, verb)
-    name = Path(arguments.pictures).resolve().stem or "pictures"
+    pictures = Path(arguments.pictures).resolve()
+    name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
     folder = Path(arguments.out or f"runs/{verb}-{name}")
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())

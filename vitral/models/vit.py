@@ -26,7 +26,7 @@ LAYER_NORM_EPS = 1e-6
 """flax's default, with which every published ViT was trained (the Transformers library defaults to 1e-12)."""
 
 POSITION_STD = 0.02
-"""Standard deviation of learned positions at the start, as in the authors' code (section 3.1 of the paper)."""
+"""Standard deviation of learned positions at the start, as in the authors' code."""
 
 MLP_BIAS_STD = 1e-6
 """Standard deviation of the MLP biases at the start, as in the authors' code."""
@@ -57,6 +57,8 @@ class ViTConfig:
         for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.representation_size is not None and self.representation_size < 1:
+            raise UsageError(f"representation_size must be none or at least 1, not {self.representation_size}.")
         if self.width % self.num_heads:
             raise UsageError(f"width {self.width} cannot be split into {self.num_heads} heads: choose a multiple.")
         if self.positions == "sincos2d" and (self.width % 4 or self.width < 8):

@@ -43,7 +43,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     """Commit a checkpoint of `step` under `folder` and remove all but the newest `keep`; return its path.
 
     Raises:
-        StorageError: it could not be written; nothing of it is left, and the older ones are untouched.
+        StorageError: it could not be written; the older ones are untouched.
     """
     final = folder / f"step-{step:08d}"
     aside = final.with_suffix(".tmp")
@@ -58,8 +58,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         manifest = {name: _seal(aside / name) for name in (TENSORS, STATE)}
         write_durably(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
         flush(aside)
-        shutil.rmtree(final, ignore_errors=True)  # the same step again, after a resume
-        aside.rename(final)
+        if not _is_whole(final):  # else the same step again, after a resume: the same bytes are there already
+            shutil.rmtree(final, ignore_errors=True)
+            aside.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
         flush(folder)
         replace_durably(folder / LATEST, final.name.encode())
         _prune(folder, keep)

@@ -28,6 +28,13 @@ class JsonLines:
                 f"cannot write {self.path} ({error.strerror}): free some space; the run can be resumed."
             ) from error
 
+    def read(self) -> list[dict[str, Any]]:
+        """Every whole line so far."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
     def size(self) -> int:
         """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vitral.errors import NonFiniteError
+from vitral.errors import DataError, NonFiniteError
 from vitral.training.averaging import Average
 from vitral.training.optimizer import set_learning_rate
 from vitral.training.schedule import due
@@ -68,6 +68,9 @@ class Progress:
         if self.average:
             self.average.model.load_state_dict(parts["average"])
         parameters = dict(self.model.named_parameters())
+        learning = {name for name, parameter in parameters.items() if parameter.requires_grad}
+        if state["step"] and {name.partition("/")[2] for name in parts["optimizer"]} != learning:
+            raise DataError("the checkpoint's optimizer is of another set of parameters: start afresh with --out.")
         for name, tensor in parts["optimizer"].items():
             key, _, parameter = name.partition("/")
             target = parameters[parameter]
@@ -88,7 +91,7 @@ class Cadence:
 
 
 class Hooks(Protocol):
-    """What the loop calls; `run.py` provides them."""
+    """What the loop calls; `vitral.session` provides them."""
 
     def loss(self, batch: Any, step: int) -> tuple[Tensor, Tensor]:
         """Run forward and backward on one batch of step `step`; return (loss sum, number right), both scalars."""

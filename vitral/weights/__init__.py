@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vitral.config import Preprocessing
-from vitral.errors import DataError, MissingInputError
+from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models.vit import VisionTransformer, ViTConfig, resize_positions
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
@@ -72,7 +72,12 @@ def read(path: str | Path) -> Pretrained:
         described = vitral_folder.read_config(config, folder)
     elif timm.recognises(config):
         layout, to_ours = "timm", timm.to_ours
-        described = timm.read_config(config)
+        try:
+            described = timm.read_config(config)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            if isinstance(error, VitralError):
+                raise DataError(f"{folder / 'config.json'}: {error}") from error
+            raise DataError(f"{folder / 'config.json'} is not as timm writes it ({error}): fetch it again.") from error
     else:
         raise DataError(f"{folder / 'config.json'} is of no known layout: {', '.join(LAYOUTS)} can be read.")
     tensors, renamed = _read_tensors(file, to_ours)
@@ -108,7 +113,7 @@ def build(
         for name in ("pre_logits.weight", "pre_logits.bias"):
             tensors.pop(name, None)
         report.dropped.append(("pre_logits", "the model is built without a pre-logits layer"))
-        if any(name in tensors for name in HEAD) and config.representation_size is None:
+        if any(name in tensors for name in HEAD):
             raise DataError("the head needs its pre-logits layer: drop it only together with a new head.")
     if "position_embedding" in tensors and config.grid_size != pretrained.config.grid_size:
         old = tensors["position_embedding"]

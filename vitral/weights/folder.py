@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,10 +23,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vitral.config import Preprocessing
+from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, StorageError
 from vitral.models.vit import ViTConfig
-from vitral.overrides import from_json, to_json
 from vitral.registry import nearest
+
+OLD = "-old"
+"""Ending of the name that a folder has while its successor takes its place."""
 
 FORMAT = 1
 """Raised whenever an older vitral could misread a newer folder."""
@@ -55,7 +59,7 @@ def read_config(
         )
     try:
         model = _vit_config(config["model"])
-        preprocessing = from_json(Preprocessing, _read(folder / "preprocessing.json"))
+        preprocessing = from_json(_read(folder / "preprocessing.json"))
         classes = _read(folder / "classes.json")
         names = tuple(str(name) for name in classes["names"])
         descriptions = {str(k): str(v) for k, v in classes.get("descriptions", {}).items()}
@@ -104,6 +108,8 @@ def write(
         for name, value in contents.items():
             (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
+        for path in (*aside.iterdir(), aside):
+            _flush(path)
         _exchange(aside, folder)
     except OSError as error:
         free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
@@ -116,14 +122,37 @@ def write(
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def recover(folder: Path) -> None:
+    """Undo an exchange that a crash cut in two: give the old folder its name back, and remove what was left aside."""
+    for left in sorted(folder.parent.glob(f".{folder.name}-*")):
+        if left.name.endswith(OLD) and not folder.exists():
+            left.rename(folder)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _exchange(new: Path, place: Path) -> None:
     if place.exists():
-        old = new.with_name(new.name + "-old")
+        old = new.with_name(new.name + OLD)
         place.rename(old)
-        new.rename(place)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     else:
         new.rename(place)
+    _flush(place.parent)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file's bytes, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:

@@ -79,12 +79,15 @@ def read_config(config: Mapping[str, Any]) -> tuple[ViTConfig, Preprocessing, tu
             f"the weights are of architecture {name!r}: only plain ViTs like vit_base_patch16_224 are read."
         )
     published = {**config, **config.get("pretrained_cfg", {})}
+    if config.get("global_pool", "token") != "token":
+        raise DataError(
+            f"the weights pool by {config['global_pool']!r}: of timm's ViTs only those with a class token are read."
+        )
     side = published.get("input_size", [3, int(match[3]), int(match[3])])
     model = ViTConfig(
         patch_size=int(match[2]),
         image_size=(int(side[1]), int(side[2])),
         num_classes=int(config.get("num_classes", published.get("num_classes", 1000))),
-        pool={"token": "token", "avg": "gap"}[config.get("global_pool", "token")],  # type: ignore[arg-type]
         gelu="exact",  # timm computes these weights with the exact GELU, whatever they were trained with
         **vit.SIZES[SIZES[match[1]]],
     )
