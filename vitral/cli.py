@@ -7,6 +7,7 @@ something goes wrong; everything else goes to standard error.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -73,11 +74,18 @@ class Parser(argparse.ArgumentParser):
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command with `words` (default: the process's own) and return its exit code."""
     given = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to stop
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     as_json = "--json" in given
     try:
         return _run(given, as_json)
     except VitralError as error:
         return _fail(error, error.exit_code, as_json, given)
+    except SystemExit as stopped:  # a second signal, or SIGTERM outside training
+        if stopped.code in (130, 143):
+            return _fail(VitralError("stopped."), int(stopped.code), as_json, given)
+        raise
     except KeyboardInterrupt:
         return _fail(VitralError("stopped by Ctrl-C."), 130, as_json, given)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
@@ -120,7 +128,7 @@ def _run(words: list[str], as_json: bool) -> int:
     arguments.command = ("vitral", *words)
     code, document = command.call(arguments, screen)
     if as_json:
-        print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(document, allow_nan=False))
     return int(code)
 
 
@@ -138,9 +146,7 @@ def _fail(error: BaseException, code: int, as_json: bool, words: list[str], sent
         traceback.print_exception(error)
     message = sentence or str(error)
     if as_json:
-        print(
-            json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}, ensure_ascii=False)
-        )
+        print(json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}))
 
     from vitral.console import error as show
 

@@ -26,7 +26,7 @@ class Screen:
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
-        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=json, highlight=False, soft_wrap=True, emoji=False)
         self.quiet = quiet
         self._live: Live | None = None
         self._last_plain = 0.0

@@ -141,8 +141,14 @@ def _parse(words: str, kind: Any) -> Any:
     if kind is Duration:
         return Duration.parse(words)
     if kind is int:
-        return int(float(words)) if float(words).is_integer() else int(words)
+        return int(words) if words.lstrip("+-").isdigit() else _whole(float(words))
     return kind(words)
+
+
+def _whole(number: float) -> int:
+    if not number.is_integer():
+        raise ValueError(number)
+    return int(number)
 
 
 def _parse_tuple(words: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -134,7 +134,7 @@ def _open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
         },
     }
     begun = (folder / "config.json").is_file()
-    resumed = begun and any((folder / "checkpoints").glob("step-*"))
+    resumed = begun and (any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists())
     recover(folder / "model")
     if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
         _require_same(plan.config, described, folder)
@@ -159,15 +159,16 @@ def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) ->
     try:
         before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
         data = json.loads((folder / "data.json").read_text())
-    except (OSError, ValueError) as error:
+        old_counts = {name: split["count"] for name, split in data["splits"].items()}
+        old_classes = list(data["classes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
     changed = differences(before, config, but=("runtime.", "data.path", "data.image_folder", "data.max_pixels"))
-    if data["classes"] != described["classes"]:
-        changed.append(f"classes: {len(data['classes'])} -> {len(described['classes'])}, or renamed")
+    if old_classes != described["classes"]:
+        changed.append(f"classes: {len(old_classes)} -> {len(described['classes'])}, or renamed")
     for name, split in described["splits"].items():
-        old = data["splits"].get(name, {"count": 0})
-        if old != split:
-            changed.append(f"pictures of {name}: {old['count']} -> {split['count']}, or changed")
+        if data["splits"].get(name) != split:
+            changed.append(f"pictures of {name}: {old_counts.get(name, 0)} -> {split['count']}, or changed")
     if changed:
         raise UsageError(
             f"{folder} holds a run that was started differently ({'; '.join(changed)}): "
@@ -254,6 +255,9 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 
 def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, stop: Callable[[], bool]) -> bool:
     """Measure the best model on the test split, where there is one, and write the numbers into its folder."""
+    if not (folder / "model" / "model.safetensors").is_file():
+        session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
+        _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
     split = plan.dataset.splits.get(TEST)
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
@@ -263,6 +267,7 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
         session.screen.end_progress()
         if result is None:
             return False
+        session.warn_of_unreadable(split, result)
         model.metrics["test"] = result.metrics
     _save(model, folder, plan)
     return True

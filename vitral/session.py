@@ -21,9 +21,10 @@ from vitral.data.order import sample_ids
 from vitral.data.preprocessing import normalise
 from vitral.data.random_streams import batch_generator, sample_generator, step_seed
 from vitral.data.transforms import augment
-from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
+from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
+from vitral.evaluators.classification import Evaluation
 from vitral.serving.predictor import Model
 from vitral.training import checkpoint
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
@@ -115,10 +116,7 @@ class Session:
                 f"or add --on-bad-image skip."
             ) from error
         for _, error in batch.unreadable:
-            if error.source not in self.skipped:
-                self.skipped.add(error.source)
-                self.screen.warn(f"left out {error.source}: {error.reason}")
-                JsonLines(self.folder / "unreadable.jsonl").append({"path": error.source, "reason": error.reason})
+            self._name_bad(error.source, error.reason, "left out")
         if not len(batch):
             raise DataError("a whole batch of training pictures cannot be read: `vitral data check` lists them.")
 
@@ -165,10 +163,11 @@ class Session:
         )
         if result is None:
             return False
+        self.warn_of_unreadable(split, result)
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = "mean_average_precision" if self.dataset.multi_label else "top1"
-        value = result.metrics[chief] or 0.0  # None: not one label in the split
+        value = result.metrics[chief]
         if progress.best is None or value >= progress.best:
             progress.best, progress.best_step = value, progress.step
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
@@ -180,6 +179,17 @@ class Session:
         )
         self._excuse(time.perf_counter() - began)
         return True
+
+    def warn_of_unreadable(self, split: Split, result: Evaluation) -> None:
+        """Name, once, the pictures that an evaluation counted as wrong because they cannot be read."""
+        for sample, reason in result.unreadable.items():
+            self._name_bad(str(split.sources[sample]), reason, "counted as wrong")
+
+    def _name_bad(self, path: str, reason: str, fate: str) -> None:
+        if path not in self.skipped:
+            self.skipped.add(path)
+            self.screen.warn(f"{fate}: {path}: {reason}")
+            JsonLines(self.folder / "unreadable.jsonl").append({"path": path, "reason": reason})
 
     def model(self, progress: Progress) -> Model:
         """The model to evaluate and keep."""

@@ -31,16 +31,19 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[
     from vitral.data.decode import decode
     from vitral.data.preprocessing import prepare
     from vitral.evaluation import threads
+    from vitral.overrides import override
     from vitral.serving.predictor import load
 
     paths = [path for words in arguments.pictures for path in _expand(words)]
     settings = given(arguments, "runtime.", "data.", "preprocessing.")
+    runtime = override(
+        RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if n.startswith("runtime.")}
+    )
     max_pixels = settings.get("data.max_pixels", DataConfig().max_pixels)
     changes = {name.split(".")[1]: value for name, value in settings.items() if name.startswith("preprocessing.")}
-    device = settings.get("runtime.device", RuntimeConfig().device)
-    model = load(arguments.model, device).with_preprocessing(**changes)
+    model = load(arguments.model, runtime.device).with_preprocessing(**changes)
     answers: list[dict[str, Any]] = [{"path": path, "predictions": []} for path in paths]
-    workers = min(threads(settings.get("runtime.workers")), len(paths) - 1)
+    workers = min(threads(runtime.workers), len(paths) - 1)
     for batch in model.batches(paths, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers):
         for sample, error in batch.unreadable:
             answers[sample]["error"] = error.reason
@@ -59,6 +62,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[
 
 def _expand(words: str) -> list[str]:
     """The files that one argument stands for, in order of their names."""
+    if not words:
+        raise UsageError("a picture's path is empty: name a file, a folder or a pattern.")
     path = Path(words)
     if path.is_dir():
         from vitral.datasets.scan import pictures_below

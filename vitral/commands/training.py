@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     result = start(planned, folder, screen, arguments.command)
     if not result.finished:
         code = 128 + (result.signal or 2)
-        again = " ".join(arguments.command)
+        again = shlex.join(arguments.command)
         screen.warn(f"stopped; everything is saved in {folder}. To go on: {again}")
         return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
     for split in ("validation", "test"):

@@ -67,7 +67,7 @@ def _json_lines(path: Path, choose: Choose) -> Rows:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"line {number} of {str(path)!r} is not JSON: {error}.") from None
             if not isinstance(row, dict):
                 raise DataError(

@@ -94,8 +94,11 @@ def _places(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def multi_label_metrics(
     logits: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """`mean_average_precision` over the classes present, `exact_match` at probability 0.5, `per_class` average
-    precision. `top1` is the share of pictures whose likeliest class is one of theirs, `top5` likewise."""
+    """`mean_average_precision` over the classes present (0 if there is none), `exact_match` at probability 0.5.
+
+    `per_class` holds average precisions. `top1` is the share of pictures whose likeliest class is one of theirs,
+    `top5` likewise.
+    """
     wanted = np.zeros(logits.shape, dtype=bool)
     for row, label in enumerate(labels):
         wanted[row, [k for k in label if k >= 0]] = True
@@ -109,7 +112,7 @@ def multi_label_metrics(
     return {
         "top1": float(hits[:, :1].any(axis=1).mean()),
         "top5": float(hits.any(axis=1).mean()),
-        "mean_average_precision": float(np.mean(list(precision.values()))) if precision else None,
+        "mean_average_precision": float(np.mean(list(precision.values()))) if precision else 0.0,
         "exact_match": float((((scores > 0) == wanted).all(axis=1) & readable).mean()),
         "per_class": {
             n: {"count": int(wanted[:, classes.index(n)].sum()), "average_precision": p} for n, p in precision.items()

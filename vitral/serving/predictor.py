@@ -129,6 +129,8 @@ class Model:
 
     def best(self, probabilities: np.ndarray, top: int) -> list[Guess]:
         """The `top` likeliest classes of one row of probabilities [classes]; equals keep the classes' order."""
+        if top < 1:
+            raise UsageError(f"top must be at least 1, not {top}.")
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Guess(self.classes[k], float(probabilities[k])) for k in order]
 

@@ -128,7 +128,7 @@ def _is_whole(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         return set(manifest) == {TENSORS, STATE} and all(_seal(folder / name) == manifest[name] for name in manifest)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

@@ -17,15 +17,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from vitral.config import Preprocessing
 from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, StorageError
-from vitral.models.vit import ViTConfig
+from vitral.models.vit import ViTConfig, grid_of
 from vitral.registry import nearest
 
 OLD = "-old"
@@ -61,7 +62,13 @@ def read_config(
         model = _vit_config(config["model"])
         preprocessing = from_json(_read(folder / "preprocessing.json"))
         classes = _read(folder / "classes.json")
-        names = tuple(str(name) for name in classes["names"])
+        names = tuple(classes["names"])
+        multi_label = classes.get("multi_label", False)
+        if not isinstance(classes["names"], list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("classes.json must list the class names")
+        if type(multi_label) is not bool:
+            raise TypeError("classes.json: multi_label must be true or false")
+        grid_of(preprocessing.crop, model.patch_size)
         descriptions = {str(k): str(v) for k, v in classes.get("descriptions", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
@@ -69,7 +76,7 @@ def read_config(
         raise DataError(
             f"{folder} names {len(names)} classes, its head has {model.num_classes}: save or train it again."
         )
-    return model, preprocessing, names, descriptions, bool(classes.get("multi_label", False))
+    return model, preprocessing, names, descriptions, multi_label
 
 
 def write(
@@ -111,10 +118,11 @@ def write(
         for path in (*aside.iterdir(), aside):
             _flush(path)
         _exchange(aside, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
         raise StorageError(
-            f"cannot write the model folder {folder} ({error.strerror or error}): {free / 1e6:.1f} MB are free; "
+            f"cannot write the model folder {folder} ({reason}): {free / 1e6:.1f} MB are free; "
             f"what was there before is untouched."
         ) from error
     finally:
@@ -166,6 +174,10 @@ def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:
         wanted = str(known[name].type)
         if wanted == "int" and (type(value) is not int or value > 2**24):
             raise DataError(f"config.json: {name} must be a whole number below 2^24, not {value!r}")
+        if wanted.startswith("Literal") and value not in get_args(get_type_hints(ViTConfig)[name]):
+            raise DataError(f"config.json: {name} cannot be {value!r}")
+        if wanted == "bool" and type(value) is not bool:
+            raise DataError(f"config.json: {name} must be true or false, not {value!r}")
     height, width = plain["image_size"]
     return ViTConfig(**{**plain, "image_size": (int(height), int(width))})
 
@@ -173,4 +185,7 @@ def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path} is missing: the model folder is not whole.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({type(error).__name__}): copy or train it again.") from error
