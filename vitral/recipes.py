@@ -166,9 +166,9 @@ def _plain(epochs: int) -> RunConfig:
 
 RECIPES: dict[str, Recipe] = {
     "finetune": Recipe(
-        "AdamW with layer-wise decay, after arXiv 2106.08254 and 2111.06377", "see README", choose=finetune
+        "AdamW with layer-wise decay, after arXiv 2106.08254 and 2111.06377", "depends on the pictures", choose=finetune
     ),
-    "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "see README", choose=scratch_small),
+    "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "depends on the pictures", choose=scratch_small),
     **{
         name: Recipe(f"{VIT}, Table 3; expected: Tables 5 and 6", expected, _pretrain(*row))
         for name, (row, expected) in TABLE_3.items()
