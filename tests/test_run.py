@@ -223,6 +223,27 @@ def test_an_unreadable_training_picture_stops_the_run_or_is_left_out(pictures: P
     assert [Path(json.loads(line)["path"]).name for line in listed] == [bad.name]
 
 
+def test_a_batch_of_which_nothing_can_be_read_is_passed_over(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "pictures")
+    for path in (tmp_path / "pictures" / "train").rglob("*.png"):
+        if path.parent.name != "red":
+            path.write_bytes(b"")
+    small = {"training__batch_size": 1, "training__micro_batch_size": None, "data__on_bad_image": "skip"}
+    assert train(tmp_path / "pictures", tmp_path / "run", **small).finished
+
+
+def test_a_second_run_in_the_same_folder_is_refused(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_another(self: Session, progress: Progress, size: int, waited: float) -> None:
+        monkeypatch.undo()
+        with pytest.raises(UsageError, match="another vitral is running"):
+            train(pictures, tmp_path / "run")
+
+    monkeypatch.setattr(Session, "tick", start_another)
+    assert train(pictures, tmp_path / "run").finished
+
+
 def test_training_evaluate_and_predict_agree_to_the_bit(
     pictures: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

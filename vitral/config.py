@@ -259,6 +259,7 @@ class TrainingConfig:
     seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
     evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")
     checkpoint_every: Annotated[Duration, "what a crash can cost at most"] = Duration(1, "epochs")
+    compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
     log_every: Annotated[Duration, "one line in metrics.jsonl"] = Duration(10, "steps")
     keep_checkpoints: Annotated[int, "newest checkpoints that stay on disk"] = 2
 
@@ -277,12 +278,11 @@ class TrainingConfig:
 @dataclass(frozen=True)
 class RuntimeConfig:
     """What may differ from one start of a run to the next. Workers, prefetch and TensorBoard change no result at all;
-    another device or compiling changes how sums are rounded."""
+    another device changes how sums are rounded."""
 
     device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
     workers: Annotated[int | None, "threads that read pictures; default: one per core, at most 16"] = None
     prefetch: Annotated[int, "batches made ahead"] = 4
-    compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
 
     def __post_init__(self) -> None:

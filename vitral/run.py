@@ -12,11 +12,13 @@ runs/NAME/config.json         the RunConfig
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,7 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     cadence = _cadence(config, schedule, len(dataset.splits[TRAIN]))
     _require_space(folder, progress, config)
-    with Interrupt() as interrupt:
+    with _alone(folder), Interrupt() as interrupt:
         session = Session(
             config=config,
             dataset=dataset,
@@ -87,7 +89,7 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
             device=device,
             screen=screen,
             stopped=interrupt,
-            forward=torch.compile(network) if config.runtime.compile else network,
+            forward=torch.compile(network) if config.training.compile else network,
             save_best=lambda model: _save(model, folder, plan),
             descriptions=_descriptions(plan),
         )
@@ -119,6 +121,19 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
     written = folder / "model" / "metrics.json"
     metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder; the system lets go of it however this process ends."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another vitral is running in {folder}: wait for it, or name another with --out."
+            ) from error
+        yield
 
 
 # Before ---------------------------------------------------------------------------------------------

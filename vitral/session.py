@@ -88,6 +88,8 @@ class Session:
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Forward and backward in micro-batches; gradients are those of the batch's mean loss."""
         self._account_for(batch)
+        if not len(batch):  # all of it left out: no gradient, so no update
+            return torch.zeros(()), torch.zeros(())
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
@@ -117,8 +119,6 @@ class Session:
             ) from error
         for _, error in batch.unreadable:
             self._name_bad(error.source, error.reason, "left out")
-        if not len(batch):
-            raise DataError("a whole batch of training pictures cannot be read: `vitral data check` lists them.")
 
     def size(self, batch: Batch) -> int:
         """Pictures in a batch."""
@@ -143,7 +143,7 @@ class Session:
         self.recent.add(size, waited)
         speed = self.speed.read()
         left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
-        loss = self.last_line or f"loss {progress.sums['loss'] / progress.sums['pictures']:.3f}"
+        loss = self.last_line or f"loss {progress.sums['loss'] / max(1, progress.sums['pictures']):.3f}"
         self.screen.progress(
             f"step {progress.step}/{self.cadence.total}  {loss}  {speed['images_per_second']:.0f} img/s  "
             f"waiting for data {speed['waiting']:.0%}  {duration_words(left)} left"

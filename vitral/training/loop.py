@@ -188,7 +188,7 @@ def _add(sums: dict[str, float], **values: float) -> None:
 
 def _means(sums: dict[str, float]) -> dict[str, float]:
     return {
-        "loss": sums["loss"] / sums["pictures"],
-        "top1": sums["right"] / sums["pictures"],
+        "loss": sums["loss"] / max(1, sums["pictures"]),
+        "top1": sums["right"] / max(1, sums["pictures"]),
         "gradient_norm": sums["norm"] / sums["steps"],
     }
