@@ -88,6 +88,13 @@ def test_an_evaluation_can_be_stopped() -> None:
     )
 
 
+def test_a_picture_with_an_unknown_class_counts_as_wrong_among_several_labels_too() -> None:
+    logits = np.full((3, 8), -5, dtype=np.float32)
+    logits[:, 2] = 5
+    made = multi_label_metrics(logits, [(2,), (2, -1), (-1,)], CLASSES)
+    assert (made["top1"], made["exact_match"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+
+
 def test_average_precision_equals_scikit_learns() -> None:
     metrics = pytest.importorskip("sklearn.metrics", reason="the oracle, scikit-learn, is not installed")
     rng = np.random.default_rng(1)

@@ -103,17 +103,20 @@ def multi_label_metrics(
     for row, label in enumerate(labels):
         wanted[row, [k for k in label if k >= 0]] = True
     readable = ~np.isnan(logits[:, 0])
+    sound = readable & np.array(
+        [min(label, default=0) >= 0 for label in labels]
+    )  # a class unknown to the model is wrong
     scores = np.where(readable[:, None], logits, -np.inf)  # an unreadable picture is found last for every class
     precision = {
         name: _average_precision(scores[:, k], wanted[:, k]) for k, name in enumerate(classes) if wanted[:, k].any()
     }
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    hits = np.take_along_axis(wanted, best, axis=1) & readable[:, None]
+    hits = np.take_along_axis(wanted, best, axis=1) & sound[:, None]
     return {
         "top1": float(hits[:, :1].any(axis=1).mean()),
         "top5": float(hits.any(axis=1).mean()),
         "mean_average_precision": float(np.mean(list(precision.values()))) if precision else 0.0,
-        "exact_match": float((((scores > 0) == wanted).all(axis=1) & readable).mean()),
+        "exact_match": float((((scores > 0) == wanted).all(axis=1) & sound).mean()),
         "per_class": {
             n: {"count": int(wanted[:, classes.index(n)].sum()), "average_precision": p} for n, p in precision.items()
         },
