@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
+from vitral.models.kernels import Dense, Gelu, attend, dense
 
 LAYER_NORM_EPS = 1e-6
 """flax's default, with which every published ViT was trained (the Transformers library defaults to 1e-12)."""
@@ -46,7 +47,7 @@ class ViTConfig:
     representation_size: int | None = None  # width of the tanh pre-logits layer; None leaves it out
     pool: Literal["token", "gap", "map"] = "token"
     positions: Literal["learned", "sincos2d", "none"] = "learned"
-    gelu: Literal["tanh", "exact"] = "tanh"
+    gelu: Gelu = "tanh"
     dropout: float = 0.0
     stochastic_depth: float = 0.0  # of the last block; block l has l / (L - 1) of it (arXiv 2106.10270)
     head_bias: float = 0.0
@@ -136,8 +137,8 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)  # rows: all of q, all of k, all of v
-        self.out = nn.Linear(width, width)
+        self.qkv = Dense(width, 3 * width)  # rows: all of q, all of k, all of v
+        self.out = Dense(width, width)
 
     def project(self, x: Float[Tensor, "n t D"]) -> tuple[Tensor, Tensor, Tensor]:
         """[q, k, v] = z U_qkv (Eq. 5), each [n, k, t, D / k]."""
@@ -145,9 +146,8 @@ class SelfAttention(nn.Module):
         return q, k, v
 
     def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n t D"]:
-        # SDPA is softmax(q k^T / sqrt(D_h)) v, Eq. 6 and 7, in one kernel; `out` is U_msa of Eq. 8.
-        mixed = F.scaled_dot_product_attention(*self.project(x))
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        # `attend` is softmax(q k^T / sqrt(D_h)) v, Eq. 6 and 7; `out` is U_msa of Eq. 8.
+        return self.out(attend(*self.project(x)).transpose(1, 2).flatten(2))
 
     def weights(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n k t t"]:
         """The attention matrix A of Eq. 6, for looking at: row i says where token i looks."""
@@ -158,16 +158,15 @@ class SelfAttention(nn.Module):
 class Mlp(nn.Module):
     """Dense, GELU, dense; dropout after each dense layer (section B.1)."""
 
-    def __init__(self, width: int, mlp_dim: int, gelu: Literal["tanh", "exact"], dropout: float) -> None:
+    def __init__(self, width: int, mlp_dim: int, gelu: Gelu, dropout: float) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, mlp_dim)
-        self.fc2 = nn.Linear(mlp_dim, width)
-        self.approximate = "tanh" if gelu == "tanh" else "none"
+        self.fc1 = Dense(width, mlp_dim)
+        self.fc2 = Dense(mlp_dim, width)
+        self.gelu = gelu
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n t D"]:
-        x = self.dropout(F.gelu(self.fc1(x), approximate=self.approximate))
-        return self.dropout(self.fc2(x))
+        return self.dropout(self.fc2(self.dropout(self.fc1(x, self.gelu))))
 
 
 class StochasticDepth(nn.Module):
@@ -217,7 +216,7 @@ class AttentionPool(nn.Module):
     def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n D"]:
         q = self.q(self.probe.expand(x.shape[0], -1, -1)).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        pooled = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        pooled = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]
 
 
@@ -259,7 +258,8 @@ class VisionTransformer(nn.Module):
         # The convolution of Eq. 1 as the matrix product that it is. Unlike the convolution kernels, which are
         # chosen by batch size, it gives a picture the same bits in every batch.
         kernel = self.patch_embedding.weight.flatten(1)
-        x = F.linear(patchify(images, self.config.patch_size), kernel, self.patch_embedding.bias)
+        assert self.patch_embedding.bias is not None
+        x = dense(patchify(images, self.config.patch_size), kernel, self.patch_embedding.bias)
         if self.config.positions == "sincos2d":  # the class token has no position here (arXiv 2205.01580)
             x = x + sincos2d(grid, self.config.width).to(x)
         if self.config.pool == "token":

@@ -1,0 +1,108 @@
+"""The two heavy operations, dense layer and attention, each by the kernel that suits the device.
+
+On x86 processors torch's path for a float32 dense layer writes the bias into the result, multiplies onto it, and
+sweeps over the memory once more for the GELU. oneDNN, which comes with torch, does all three while the numbers are in
+the cache. Everywhere else (GPU, other precisions, tracing for compile and export) the layer is torch's.
+
+Outside of training a picture gets the same bits whatever else is in its batch.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Gelu = Literal["tanh", "exact"]
+"""GELU by its tanh approximation, as the authors' code (flax's default), or by the error function."""
+
+APPROXIMATE = {"tanh": "tanh", "exact": "none"}
+"""torch's words for the two."""
+
+
+ALIGNED_ROWS = 32
+"""Queries that fill one block of torch's CPU attention."""
+
+
+class Dense(nn.Linear):
+    """A linear layer, with a GELU behind it if asked for."""
+
+    def forward(self, x: Float[Tensor, "*rows in"], gelu: Gelu | None = None) -> Float[Tensor, "*rows out"]:
+        return dense(x, self.weight, self.bias, gelu)
+
+
+def dense(
+    x: Float[Tensor, "*rows in"],
+    weight: Float[Tensor, "out in"],
+    bias: Float[Tensor, " out"],
+    gelu: Gelu | None = None,
+) -> Float[Tensor, "*rows out"]:
+    """x W^T + b, then GELU if asked for."""
+    onednn = _onednn_takes(x, weight)
+    if onednn and not torch.is_grad_enabled():
+        return _onednn(x, weight, bias, gelu)
+    y: Tensor = _Dense.apply(x, weight, bias) if onednn else F.linear(x, weight, bias)  # type: ignore[no-untyped-call]
+    return y if gelu is None else F.gelu(y, approximate=APPROXIMATE[gelu])
+
+
+def attend(
+    q: Float[Tensor, "n k t d"], k: Float[Tensor, "n k u d"], v: Float[Tensor, "n k u d"]
+) -> Float[Tensor, "n k t d"]:
+    """softmax(q k^T / sqrt(d)) v in one kernel: Eq. 6 and 7."""
+    rows = q.shape[2]
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or q.device.type != "cpu" or rows >= ALIGNED_ROWS:
+        return F.scaled_dot_product_attention(q, k, v)
+    # With fewer queries than a block the kernel's scratch memory is not aligned, and sums depend on which thread,
+    # so on which place in the batch, a picture falls.
+    return F.scaled_dot_product_attention(F.pad(q, (0, 0, 0, ALIGNED_ROWS - rows)), k, v)[:, :, :rows]
+
+
+class _Dense(torch.autograd.Function):
+    """The layer with its gradients; written with torch's operations, so that it can be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias, None)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradients[0].flatten(0, -2)
+        x_needed, weight_needed, bias_needed = ctx.needs_input_grad
+        return (
+            (gradient @ weight).view_as(x) if x_needed else None,
+            gradient.t() @ x.flatten(0, -2) if weight_needed else None,
+            gradient.sum(dim=0) if bias_needed else None,
+        )
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor, gelu: Gelu | None) -> Tensor:
+    name, approximate = ("none", "") if gelu is None else ("gelu", APPROXIMATE[gelu])
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], approximate)
+    return y
+
+
+def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and bool(torch.backends.mkldnn.enabled)
+        and _onednn_is_here()
+    )
+
+
+@cache
+def _onednn_is_here() -> bool:
+    # Inductor's own operation: not promised to stay, so its absence must only cost speed.
+    return (
+        torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
