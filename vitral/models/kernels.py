@@ -75,13 +75,18 @@ class _Dense(torch.autograd.Function):
         gradient = gradients[0].flatten(0, -2)
         x_needed, weight_needed, bias_needed = ctx.needs_input_grad
         return (
-            (gradient @ weight).view_as(x) if x_needed else None,
+            _times(gradient, weight).view_as(x) if x_needed else None,
             gradient.t() @ x.flatten(0, -2) if weight_needed else None,
             gradient.sum(dim=0) if bias_needed else None,
         )
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor, gelu: Gelu | None) -> Tensor:
+def _times(gradient: Tensor, weight: Tensor) -> Tensor:
+    """`gradient @ weight`; by torch's product where that has to be differentiated once more."""
+    return gradient @ weight if torch.is_grad_enabled() else _onednn(gradient, weight.t(), None, None)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None) -> Tensor:
     name, approximate = ("none", "") if gelu is None else ("gelu", APPROXIMATE[gelu])
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], approximate)
     return y
