@@ -19,7 +19,7 @@ setup: .venv/ready
 
 # Train, evaluate and predict on real pictures: bundled digits, or `make demo PICTURES=folder`.
 demo: setup
-	$(BIN)/python -m vitral.demo $(PICTURES)
+	$(BIN)/python -m vitral.demo $(if $(PICTURES),"$(PICTURES)")
 
 # Everything that must hold: format, lint, types, import layers, tests.
 test: check

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
+from tests import places
 
 SIDE = 224  # pixels of the result
 BATCH = 64  # pictures that vitral normalises at a time, as its loader's batches
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # of the JPEGs, ImageNet's usual size
-PHOTOGRAPHS = (
-    "/work/shared/data/imagenet_val_1300/images",
-    "/work/shared/data/vtab_like/dtd10/train",
-)
+PHOTOGRAPHS = (places.DATA / "imagenet_val_1300" / "images", places.DATA / "vtab_like" / "dtd10" / "train")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's documented training transform
 
 Path_ = Callable[[list[bytes]], object]
@@ -209,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     report.add_common_options(parser)
     parser.add_argument("--pictures", type=int, default=256, help="JPEGs in a round (default 256)")
     parser.add_argument(
-        "--photographs", nargs="+", type=Path, default=[Path(folder) for folder in PHOTOGRAPHS],
+        "--photographs", nargs="+", type=Path, default=list(PHOTOGRAPHS),
         help="folders with photographs to make the JPEGs from",
     )  # fmt: skip
     options = parser.parse_args(arguments)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -119,6 +122,8 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "word for a number": (lambda t, p, m: ["train", p, "--learning-rate", "fast"], 2, "--learning-rate cannot be 'fast'"),
     "negative number": (lambda t, p, m: ["train", p, "--batch-size", "-4"], 2, "batch_size must be"),
     "absurd number": (lambda t, p, m: ["train", p, "--batch-size", "1e30"], 2, "batch_size must be"),
+    "two lengths": (lambda t, p, m: ["train", p, "--epochs", "1", "--schedule.duration", "2 epochs"], 2, "give one of them"),
+    "negative workers": (lambda t, p, m: ["data", "check", p, "--workers", "-5"], 2, "workers must be"),
     "no epochs": (lambda t, p, m: ["train", p, "--epochs", "0"], 2, "more than 0"),
     "negative epochs": (lambda t, p, m: ["train", p, "--epochs", "-1"], 2, "between 0 and"),
     "epochs and steps": (lambda t, p, m: ["train", p, "--epochs", "1", "--steps", "1"], 2, "give one of the two"),
@@ -176,6 +181,60 @@ def test_a_mistake_gets_one_clear_sentence_and_its_exit_code(
     said_lines = err[err.index("error: ") :].strip().splitlines()
     assert len(said_lines) == 1, err
     assert not (tmp_path / "runs").exists()
+
+
+def test_options_may_stand_between_pictures(pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = sorted(str(path) for path in (pictures / "test" / "red").iterdir())[:2]
+    assert main(["predict", str(model), first, "--top", "1", second, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(answer["path"], len(answer["predictions"])) for answer in document] == [(first, 1), (second, 1)]
+
+
+def test_an_undecodable_file_name_is_written_to_the_predictions(
+    tmp_path: Path, pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(pictures / "test", folder)
+    picture("red", 99).save(os.fsdecode(os.fsencode(folder / "red") + b"/caf\xe9.png"))
+    table = tmp_path / "p.csv"
+    assert main(["evaluate", str(model), str(folder), "--predictions", str(table), "--json"]) == 0
+    assert "caf\\udce9.png" in table.read_text(encoding="utf-8")
+    assert json.loads(capsys.readouterr().out)["count"] == 7
+
+
+STOPPABLE = """
+import sys, time
+from vitral.cli import main
+from vitral.commands import doctor
+def wait(arguments, screen):
+    print("waiting", file=sys.stderr, flush=True)
+    time.sleep(60)
+doctor.call = wait
+sys.exit(main(["doctor", "--json"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_outside_of_training_leaves_one_document_too(number: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, json.loads(out)["error"]["code"]) == (code, code)
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["models", "--json"], ["models"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_an_error(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        made = subprocess.run([sys.executable, "-m", "vitral", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert made.returncode == 74, made.stderr
+    assert made.stderr.splitlines()[-1].startswith("error: No space left on device")
+    assert "Traceback" not in made.stderr
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

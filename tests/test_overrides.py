@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from vitral.config import Duration, Preprocessing, RunConfig
@@ -93,3 +94,38 @@ def test_differences_name_old_and_new_and_leave_out_what_they_should() -> None:
 
 def test_every_setting_says_what_it_means() -> None:
     assert [knob.name for knob in knobs(RunConfig) if len(knob.meaning) < 5] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training.batch_size", 2.5), ("training.batch_size", True), ("training.batch_size", None),
+        ("optimizer.learning_rate", (1,)), ("model.image_size", 224), ("model.image_size", (224, "x")),
+        ("model.image_size", (224, 224, 3)), ("augmentation.flip", 1), ("schedule.duration", 10),
+        ("schedule.decay", 3), ("model.freeze", "blocks.*,norm".split), ("runtime.device", object()),
+        ("preprocessing.mean", (0.5, 0.5)),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_by_the_fields_name(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} cannot be .*: it takes "):
+        override(RunConfig(), {name: value})
+
+
+def test_lists_and_numpys_numbers_are_taken() -> None:
+    made = override(
+        RunConfig(),
+        {
+            "model.image_size": [64, 32],
+            "training.batch_size": np.int64(8),
+            "optimizer.learning_rate": np.float32(0.5),
+            "preprocessing.mean": [0, 0.5, 1],
+        },
+    )
+    assert (made.model.image_size, made.training.batch_size, made.optimizer.learning_rate) == ((64, 32), 8, 0.5)
+    assert type(made.training.batch_size) is int
+    assert type(made.optimizer.learning_rate) is float
+
+
+def test_text_keeps_its_spaces_and_nothing_else_does() -> None:
+    made = override(RunConfig(), {"data.label_column": " label", "training.batch_size": " 8 "})
+    assert (made.data.label_column, made.training.batch_size) == (" label", 8)

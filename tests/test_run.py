@@ -170,6 +170,34 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(
     assert digest(tmp_path / "run") == digest(uninterrupted)
 
 
+def test_a_record_that_lost_lines_is_said_and_the_run_goes_on(
+    pictures: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    assert train(pictures, tmp_path / "run").finished
+    assert "has lost lines from before step 20" in capsys.readouterr().out
+
+
+def test_records_of_speed_are_cut_back_too(pictures: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    for newest in sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(newest)
+    assert train(pictures, tmp_path / "run").finished
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "speed.jsonl").read_text().splitlines()]
+    assert steps == [4, 8, 12, 16, 20]
+
+
+def test_what_the_user_sets_is_not_explained_as_a_choice(pictures: Path) -> None:
+    words = {"data.path": str(pictures), "runtime.device": "cpu"}
+    chosen = " ".join(plan("scratch-small", words).decisions)
+    assert "epochs" in chosen
+    assert "blocks of width" in chosen
+    own = plan("scratch-small", words | {"schedule.duration": Duration(1, "epochs"), "model.width": 48})
+    assert "epochs" not in " ".join(own.decisions)
+    assert "blocks of width" not in " ".join(own.decisions)
+
+
 def test_a_non_finite_loss_stops_before_the_update_and_names_step_and_samples(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +211,7 @@ def test_a_non_finite_loss_stops_before_the_update_and_names_step_and_samples(
         patched.setattr(Session, "loss", poisoned)
         with pytest.raises(NonFiniteError, match=r"the loss of step 6 .*train/.*\.png"):
             train(pictures, tmp_path / "run")
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     saved = load_file(tmp_path / "run" / "checkpoints" / "step-00000006" / "tensors.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
 

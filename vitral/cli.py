@@ -10,7 +10,9 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -54,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse all of `words`; an unknown option is an error that names the nearest ones."""
-        arguments, unknown = self.parse_known_args(words)
+        arguments, unknown = self.parse_known_intermixed_args(words)
         if unknown:
             options = [
                 option for action in self._actions for option in action.option_strings if option.startswith("--")
@@ -78,8 +80,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     as_json = "--json" in given
+    _let_sigterm_speak()
     try:
-        return _run(given, as_json)
+        code = _run(given, as_json)
+        sys.stdout.flush()  # a full disk shows here, not behind our back at exit
+        return code
     except VitralError as error:
         return _fail(error, error.exit_code, as_json, given)
     except SystemExit as stopped:  # a second signal, or SIGTERM outside training
@@ -103,6 +108,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(
             error, 1, as_json, given, f"this is a mistake of vitral's own ({said}): please report it, with --debug."
         )
+
+
+def _let_sigterm_speak() -> None:
+    """Let SIGTERM end the command as Ctrl-C does, with a sentence and its exit code, unless somebody handles it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _run(words: list[str], as_json: bool) -> int:
@@ -145,8 +156,12 @@ def _fail(error: BaseException, code: int, as_json: bool, words: list[str], sent
     if "--debug" in words:
         traceback.print_exception(error)
     message = sentence or str(error)
-    if as_json:
-        print(json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}))
+    try:
+        if as_json:
+            print(json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}))
+        sys.stdout.flush()
+    except OSError:  # standard output itself is what failed; the exit must not fail on it once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     from vitral.console import error as show
 

@@ -278,7 +278,8 @@ class TrainingConfig:
 @dataclass(frozen=True)
 class RuntimeConfig:
     """What may differ from one start of a run to the next. Workers, prefetch and TensorBoard change no result at all;
-    another device changes how sums are rounded."""
+    another device changes how sums are rounded. Where a preset chose precision or length by the kind of device, a
+    resume on the other kind is refused with the difference, and goes on once these are given as they were."""
 
     device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
     workers: Annotated[int | None, "threads that read pictures; default: one per core, at most 16"] = None

@@ -13,6 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Characters that would command the terminal, and how they are shown: names of files and classes may hold them."""
+
 PLAIN_EVERY = 30.0
 """Seconds between progress lines where there is no terminal to redraw."""
 
@@ -34,20 +37,20 @@ class Screen:
     def say(self, sentence: str) -> None:
         """One line of information."""
         if not self.quiet:
-            self.console.print(escape(sentence))
+            self.console.print(Text(visible(sentence)))
 
     def decide(self, sentence: str) -> None:
         """One line about something that vitral chose."""
         if not self.quiet:
-            self.console.print(Text(f"  {sentence}", style="dim"))
+            self.console.print(Text(f"  {visible(sentence)}", style="dim"))
 
     def warn(self, sentence: str) -> None:
         """One line that must not be overlooked."""
-        self.console.print(Text(f"warning: {sentence}", style="yellow"))
+        self.console.print(Text(f"warning: {visible(sentence)}", style="yellow"))
 
     def result(self, sentence: str) -> None:
         """One line of what came out."""
-        self.console.print(Text(sentence, style="bold"))
+        self.console.print(Text(visible(sentence), style="bold"))
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> None:
         """A table; columns numbered in `right` are aligned to the right."""
@@ -56,7 +59,7 @@ class Screen:
         for i, name in enumerate(columns):
             table.add_column(name, justify="right" if i in rightmost else "left", no_wrap=i == 0)
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(visible(cell)) for cell in row))
         self.console.print(table)
 
     def progress(self, line: str, force: bool = False) -> None:
@@ -67,10 +70,10 @@ class Screen:
             if self._live is None:
                 self._live = Live(console=self.console, refresh_per_second=4, transient=True)
                 self._live.start()
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+            self._live.update(Text(visible(line), no_wrap=True, overflow="ellipsis"))
         elif force or time.monotonic() - self._last_plain >= PLAIN_EVERY:
             self._last_plain = time.monotonic()
-            self.console.print(escape(line))
+            self.console.print(Text(visible(line)))
 
     def end_progress(self) -> None:
         """Take the live line away."""
@@ -79,7 +82,12 @@ class Screen:
             self._live = None
 
 
+def visible(text: str) -> str:
+    """`text` with its control characters spelled out."""
+    return text.translate(CONTROL)
+
+
 def error(sentence: str) -> None:
     """One line about what went wrong, on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {sentence}", style="red"))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {visible(sentence)}", style="red"))
     sys.stderr.flush()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitral.cli import main as vitral
+from vitral.console import error as show
 from vitral.datasets.bundled import write_digits
 from vitral.datasets.scan import pictures_below
 from vitral.errors import VitralError
@@ -23,8 +24,14 @@ MODEL = "ViT-Ti/16"
 
 def main(words: Sequence[str]) -> int:
     """Run the demo on `words[0]`, or on the digits; returns the exit code of the first command that fails."""
-    if words:
-        return _own_pictures(Path(words[0]))
+    try:
+        return _own_pictures(Path(words[0])) if words else _digits()
+    except VitralError as error:
+        show(str(error))
+        return error.exit_code
+
+
+def _digits() -> int:
     pictures = write_digits(FOLDER / "digits")
     run = FOLDER / "run"
     unseen = [path for digit in range(3) for path in pictures_below(pictures / "test" / str(digit))[:1]]

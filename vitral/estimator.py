@@ -32,10 +32,10 @@ class VitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     several of them are a list, or an array [n, height, width(, 3)].
 
     Args:
-        model: folder of weights to start from; `None` trains from scratch.
+        model: folder of weights to start from, or a name like "ViT-Ti/16"; `None` trains from scratch.
         recipe: a key of `vitral.recipes.RECIPES`.
         epochs: passes over the pictures; `None` lets the recipe choose.
-        image_size: of the network's input, in pixels; `None` lets the recipe choose.
+        image_size: of the network's input, in pixels, or (height, width); `None` lets the recipe choose.
         settings: any other settings of a run by dotted name, like {"optimizer.learning_rate": 1e-4}.
         seed: of the initial weights, the order and the crops.
         device: cpu, cuda, mps or auto.
@@ -51,7 +51,7 @@ class VitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: str | None = None,
         recipe: str = "finetune",
         epochs: float | None = None,
-        image_size: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
         device: str = "auto",
@@ -95,7 +95,8 @@ class VitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.epochs is not None:
             words["schedule.duration"] = Duration(self.epochs, "epochs")
         if self.image_size is not None:
-            words["model.image_size"] = (self.image_size, self.image_size)
+            square = isinstance(self.image_size, int)
+            words["model.image_size"] = (self.image_size, self.image_size) if square else self.image_size
         return plan(self.recipe, words | (self.settings or {}), dataset)
 
     def predict_proba(self, X: Sequence[Source]) -> np.ndarray:  # noqa: N803

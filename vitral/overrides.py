@@ -7,6 +7,7 @@ exists in `config.py` exists everywhere, and a name that does not exist is an er
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -60,7 +61,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
-        branch[leaf] = parse(value, known[name].type, name) if isinstance(value, str) else value
+        branch[leaf] = parse(value, known[name].type, name) if isinstance(value, str) else _checked(value, known[name])
     return _replace(config, tree)
 
 
@@ -114,11 +115,39 @@ def parse(words: str, kind: Any, name: str) -> Any:
     "none" for optional fields, "true"/"false", numbers, "224" or "224x160" for sizes, commas between parts.
     """
     try:
-        return _parse(words.strip(), kind)
+        is_text = str in (kind, *get_args(kind))  # a path or a column's name may begin with a space
+        return _parse(words if is_text else words.strip(), kind)
     except (ValueError, KeyError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{name} cannot be {words!r}: it takes {describe(kind)}.") from error
+
+
+def _checked(value: Any, knob: Knob) -> Any:
+    """`value` if its type is the field's; a list is taken for a tuple and numpy's numbers for Python's."""
+    if isinstance(value, list):
+        value = tuple(value)
+    if isinstance(value, numbers.Number) and not isinstance(value, bool | int | float | complex):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)  # type: ignore[arg-type]
+    if not _fits(value, knob.type):
+        raise UsageError(f"{knob.name} cannot be {value!r}: it takes {describe(knob.type)}.")
+    return value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _parse(words: str, kind: Any) -> Any:

@@ -16,7 +16,7 @@ from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
 from vitral.models import configuration
 from vitral.models.vit import ViTConfig
-from vitral.overrides import override, parse
+from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
 from vitral.registry import look_up
@@ -26,8 +26,11 @@ from vitral.weights import Pretrained, read
 OVERLAP_LIMIT = 200_000
 """Pictures up to which splits are compared byte for byte before a run; beyond, `vitral data check` does it."""
 
-OVERLAPS_SHOWN = 1000
-"""Pairs of equal pictures after which the search stops."""
+OVERLAPS_COUNTED = 1000
+"""Pairs of equal pictures that are counted; beyond, it is "or more"."""
+
+OVERLAPS_NAMED = 20
+"""Pairs of equal pictures that the warning names."""
 
 SAMPLE = 32
 """Training pictures that are opened to learn their size and colours."""
@@ -69,7 +72,9 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
     config = _settle_sizes(config, words, pretrained)
-    if config.training.precision is None:  # written down, so that a resume elsewhere goes on with the same
+    if (
+        config.training.precision is None
+    ):  # written down: a resume on the other kind of device is told, and can ask for it
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
@@ -91,14 +96,14 @@ def model_overrides(config: RunConfig) -> dict[str, Any]:
 
 def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
     """A sentence if pictures of different splits are byte for byte the same."""
-    found = overlaps(splits, limit=OVERLAPS_SHOWN)
+    found = overlaps(splits, limit=OVERLAPS_COUNTED)
     if not found:
         return []
-    first = "; ".join(f"{a} {path_a} = {b} {path_b}" for a, path_a, b, path_b in found[:3])
-    count = f"{len(found):,}{' or more' if len(found) >= OVERLAPS_SHOWN else ''}"
+    first = "; ".join(f"{a} {path_a} = {b} {path_b}" for a, path_a, b, path_b in found[:OVERLAPS_NAMED])
+    count = f"{len(found):,}{' or more' if len(found) >= OVERLAPS_COUNTED else ''}"
     return [
         f"pairs of byte for byte equal pictures in different splits: {count} ({first}), so measured accuracy "
-        f"is too good: `vitral data check` lists them."
+        f"is too good: `vitral data check --json` lists them all."
     ]
 
 
@@ -113,17 +118,24 @@ def _ask(
 ) -> tuple[RunConfig, list[str]]:
     if recipe.choose is None:
         return base if pretrained is None else _from_weights(base, pretrained), []
-    size = words.get("model.image_size", words.get("preprocessing.crop"))
-    size = parse(size, tuple[int, int], "image_size") if isinstance(size, str) else size
+    if "model.image_size" in words:
+        size = override(base.model, {"image_size": words["model.image_size"]}).image_size
+    elif "preprocessing.crop" in words:
+        size = override(base.preprocessing, {"crop": words["preprocessing.crop"]}).crop
+    else:
+        size = None
+    length = words.get("schedule.duration")
     facts = _look(dataset, data)
     facts = replace(
         facts,
         gpu=on_gpu,
         pretrained=pretrained.preprocessing if pretrained else None,
-        patch_size=pretrained.config.patch_size if pretrained else None,
         image_size=size,
+        patch_size=configuration(words["model.name"]).patch_size if words.get("model.name") else None,
+        duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
-    return recipe.choose(facts)
+    config, said = recipe.choose(facts)
+    return config, [reason for setting, reason in said if setting not in words]
 
 
 def _from_weights(config: RunConfig, pretrained: Pretrained) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from vitral.config import (
     AugmentationConfig,
@@ -34,8 +35,9 @@ class Facts:
         multi_label: several labels per picture.
         gpu: whether the run is on a GPU.
         pretrained: the preprocessing that the weights to start from bring along, or `None` from scratch.
-        patch_size: of the weights to start from, in pixels.
         image_size: asked for explicitly, in pixels; `None` leaves it to the preset.
+        patch_size: of the model asked for by name, in pixels; `None` leaves the whole model to the preset.
+        duration: asked for explicitly; `None` leaves it to the preset.
     """
 
     pictures: int
@@ -46,51 +48,80 @@ class Facts:
     multi_label: bool = False
     gpu: bool = False
     pretrained: Preprocessing | None = None
-    patch_size: int | None = None
     image_size: Size | None = None
+    patch_size: int | None = None
+    duration: Duration | None = None
 
 
-def scratch_small(facts: Facts) -> tuple[RunConfig, list[str]]:
+class Decision(NamedTuple):
+    """Why a setting was chosen: nothing to say where the user sets it otherwise."""
+
+    setting: str
+    reason: str
+
+
+def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     """Training from nothing on a few hundred to fifty thousand pictures."""
     size, patch, said = _scratch_input(facts)
     tiny = min(facts.height, facts.width) < TINY
-    width, depth, heads = (96, 6, 3) if facts.pictures < 3_000 else (128, 6, 4)
-    if facts.pictures >= 20_000:
-        width, depth, heads = 192, 9, 3
-    said.append(f"{facts.pictures} training pictures: {depth} blocks of width {width}")
+    if facts.patch_size is None:
+        model, reason = _scratch_model(facts.pictures, patch)
+        said.append(Decision("model.width", reason))
+    else:
+        model = ModelConfig()  # the variant that was named, as it is
     characters = facts.grey and min(size) <= 32
     if characters:
-        said.append("small grey pictures are often characters, so they are not mirrored")
+        said.append(Decision("augmentation.flip", "small grey pictures are often characters, so they are not mirrored"))
     shown = max(1_000_000, 100 * facts.pictures) if facts.gpu else min(400_000, max(90_000, 40 * facts.pictures))
     epochs = min(300, max(1, round(shown / facts.pictures)))
-    said.append(f"{epochs} epochs, so that about {epochs * facts.pictures:,} pictures are shown")
+    duration = facts.duration or Duration(epochs, "epochs")
+    shown_in_all = epochs * facts.pictures
+    said.append(Decision("schedule.duration", f"{epochs} epochs, so that about {shown_in_all:,} pictures are shown"))
     config = RunConfig(
-        model=ModelConfig(
-            name=f"ViT-Ti/{patch}", image_size=size, pool="gap", positions="learned", width=width, depth=depth,
-            num_heads=heads, mlp_dim=4 * width, stochastic_depth=0.1 if depth > 6 else 0.05,
-        ),
+        model=replace(model, image_size=size),
         preprocessing=Preprocessing(crop=size, resize=min(size)),
         augmentation=_scratch_augmentation(size, tiny, characters),
-        optimizer=OptimizerConfig("adamw", 2e-3 if width < 128 else 1e-3, 0.05),
-        schedule=ScheduleConfig(Duration(epochs, "epochs"), Duration(0.05 * epochs, "epochs"), "cosine"),
+        optimizer=OptimizerConfig("adamw", 2e-3 if (model.width or 192) < 128 else 1e-3, 0.05),
+        schedule=ScheduleConfig(duration, share(duration, 0.05), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
             batch_size=min(128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)), average=0.99,
-            evaluate_every=Duration(max(1, epochs // 10), "epochs"),
-            checkpoint_every=Duration(max(1, epochs // 20), "epochs"),
+            evaluate_every=share(duration, 0.1, 1), checkpoint_every=share(duration, 0.05, 1),
         ),
     )  # fmt: skip
     return config, said
 
 
-def _scratch_input(facts: Facts) -> tuple[Size, int, list[str]]:
+def share(duration: Duration, part: float, least_epochs: float = 0) -> Duration:
+    """A part of a duration; of epochs whole ones, and at least so many, where a least is given."""
+    amount = part * duration.amount
+    if least_epochs and duration.unit == "epochs":
+        amount = max(least_epochs, amount // 1)
+    return Duration(amount, duration.unit)
+
+
+def _scratch_model(pictures: int, patch: int) -> tuple[ModelConfig, str]:
+    width, depth, heads = (96, 6, 3) if pictures < 3_000 else (128, 6, 4)
+    if pictures >= 20_000:
+        width, depth, heads = 192, 9, 3
+    model = ModelConfig(
+        name=f"ViT-Ti/{patch}", pool="gap", positions="learned", width=width, depth=depth, num_heads=heads,
+        mlp_dim=4 * width, stochastic_depth=0.1 if depth > 6 else 0.05,
+    )  # fmt: skip
+    return model, f"{pictures} training pictures: {depth} blocks of width {width}"
+
+
+def _scratch_input(facts: Facts) -> tuple[Size, int, list[Decision]]:
     """Input size and patch size in pixels, with the reasons."""
-    said = []
+    said: list[Decision] = []
+    if facts.patch_size is not None:
+        return _named_input(facts, facts.patch_size)
     side = min(facts.height, facts.width, 64)
     tiny = side < TINY
     if tiny and facts.image_size is None:
         side *= 2
-        said.append("pictures this small are enlarged twice, so that crops can move them by parts of a pixel")
+        reason = "pictures this small are enlarged twice, so that crops can move them by parts of a pixel"
+        said.append(Decision("model.image_size", reason))
     size = facts.image_size or (side, side)
     wanted = max(2, round(min(size) / (4 if tiny else 8)))
     if facts.image_size is None:
@@ -100,11 +131,21 @@ def _scratch_input(facts: Facts) -> tuple[Size, int, list[str]]:
         whole = math.gcd(*size)
         patch = min((p for p in range(1, whole + 1) if whole % p == 0), key=lambda p: abs(p - wanted))
     tokens = (size[0] // patch) * (size[1] // patch)
-    said.append(
+    reason = (
         f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, patches of {patch} pixels "
         f"({tokens} tokens), since small patches learn more from little data"
     )
+    said.append(Decision("model.name", reason))
     return size, patch, said
+
+
+def _named_input(facts: Facts, patch: int) -> tuple[Size, int, list[Decision]]:
+    """For a model that was named: the pictures' own size up to 224, and at least four patches each way."""
+    if facts.image_size is not None:
+        return facts.image_size, patch, []
+    side = max(4, round(min(facts.height, facts.width, 224) / patch)) * patch
+    reason = f"pictures are about {facts.height}x{facts.width}: input {side}x{side}, patches of {patch} pixels"
+    return (side, side), patch, [Decision("model.image_size", reason)]
 
 
 def _scratch_augmentation(size: Size, tiny: bool, characters: bool) -> AugmentationConfig:
@@ -118,34 +159,36 @@ def _scratch_augmentation(size: Size, tiny: bool, characters: bool) -> Augmentat
     )  # fmt: skip
 
 
-def finetune(facts: Facts) -> tuple[RunConfig, list[str]]:
+def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     """Transfer of pretrained weights to a folder of pictures; without weights, `scratch_small`."""
-    if facts.pretrained is None or facts.patch_size is None:
-        config, said = scratch_small(facts)
-        return config, ["no pretrained weights are given (--model), so training starts from nothing", *said]
-    said = []
+    if facts.pretrained is None:
+        config, others = scratch_small(facts)
+        reason = "no pretrained weights are given (--model), so training starts from nothing"
+        return config, [Decision("model.weights", reason), *others]
+    said: list[Decision] = []
     preprocessing = facts.pretrained
     size = facts.image_size or preprocessing.crop
-    if facts.image_size is None and not facts.gpu and max(facts.height, facts.width) <= 64:
-        side = max(1, 128 // facts.patch_size) * facts.patch_size
-        size = (min(size[0], side), min(size[1], side))
-        said.append(f"pictures of {facts.height}x{facts.width} hold no detail for more: input {size[0]}x{size[1]}")
     preprocessing = preprocessing.at_size(size)
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
-    epochs = min(60, max(10, round(6_000 / facts.pictures)))
-    said.append(f"{facts.pictures} training pictures: {epochs} epochs at {size[0]}x{size[1]}")
+    # Enough to learn from few, 10 times in general; on a CPU at most about 13,500 pictures, but all of them 3 times.
+    usual = 10 if facts.gpu else min(10, max(3, 13_500 // facts.pictures))
+    epochs = min(60, max(usual, round(6_000 / facts.pictures)))
+    where = "" if usual == 10 else " on a CPU"
+    duration = facts.duration or Duration(epochs, "epochs")
+    reason = f"{facts.pictures:,} training pictures{where}: {epochs} epochs at {size[0]}x{size[1]}"
+    said.append(Decision("schedule.duration", reason))
     config = RunConfig(
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
         augmentation=AugmentationConfig(min_area=0.5),
-        optimizer=OptimizerConfig("adamw", 1e-3, 0.05, layer_decay=0.75),
-        schedule=ScheduleConfig(Duration(epochs, "epochs"), Duration(0.1 * epochs, "epochs"), "cosine"),
+        optimizer=OptimizerConfig("adamw", 5e-4, 0.05, layer_decay=0.75),
+        schedule=ScheduleConfig(duration, share(duration, 0.1), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=min(64, max(8, facts.pictures // 20)),
+            batch_size=min(32, max(8, facts.pictures // 20)),
             average=0.99,
-            evaluate_every=Duration(max(1, epochs // 10), "epochs"),
+            evaluate_every=share(duration, 0.1, 1),
         ),
     )
     return config, said

@@ -20,7 +20,7 @@ from vitral.config import (
     ScheduleConfig,
     TrainingConfig,
 )
-from vitral.presets import Facts, finetune, scratch_small
+from vitral.presets import Decision, Facts, finetune, scratch_small
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recipe:
     source: str
     expected: str
     config: RunConfig | None = None
-    choose: Callable[[Facts], tuple[RunConfig, list[str]]] | None = None
+    choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
 
 
 def _epochs(amount: float) -> Duration:

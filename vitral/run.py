@@ -12,14 +12,9 @@ runs/NAME/config.json         the RunConfig
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import platform
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +23,12 @@ import torch
 from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN
-from vitral.datasets.fingerprint import fingerprint
-from vitral.errors import StorageError, UsageError
+from vitral.errors import NonFiniteError
 from vitral.evaluation import evaluate_split, threads
 from vitral.models.vit import VisionTransformer, layer_index
-from vitral.overrides import differences, from_json, to_json
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
+from vitral.run_folder import alone, open_folder, require_space
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint
@@ -43,9 +37,7 @@ from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
-from vitral.version import VERSION
 from vitral.weights import build
-from vitral.weights.folder import recover
 
 
 @dataclass(frozen=True)
@@ -66,8 +58,16 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         UsageError: `folder` holds a run with another configuration or other pictures; the difference is shown.
         NonFiniteError, DataError, StorageError: training stopped; everything up to the last checkpoint is kept.
     """
+    with alone(folder), Interrupt() as interrupt:
+        resumed = open_folder(plan, folder, command)
+        finished = _run(plan, folder, screen, resumed, interrupt)
+    written = folder / "model" / "metrics.json"
+    metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
+
+
+def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Interrupt) -> bool:
     config, dataset = plan.config, plan.dataset
-    resumed = _open_folder(plan, folder, command)
     for sentence in plan.decisions:
         screen.decide(sentence)
     for sentence in plan.warnings:
@@ -78,133 +78,62 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         screen.decide(sentence)
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
-    cadence = _cadence(config, schedule, len(dataset.splits[TRAIN]))
-    _require_space(folder, progress, config)
-    with _alone(folder), Interrupt() as interrupt:
-        session = Session(
-            config=config,
-            dataset=dataset,
-            folder=folder,
-            cadence=cadence,
-            device=device,
-            screen=screen,
-            stopped=interrupt,
-            forward=torch.compile(network) if config.training.compile else network,
-            save_best=lambda model: _save(model, folder, plan),
-            descriptions=_descriptions(plan),
-        )
-        saved = checkpoint.load_latest(folder / "checkpoints") if resumed else None
-        if saved is not None:
-            for name in saved.rejected:
-                screen.warn(f"checkpoint {name} is not whole; going on from the one before it.")
-            progress.restore(saved.tensors, saved.state["progress"])
-            session.metrics.cut(saved.state["metrics_bytes"])
-            screen.say(f"resuming at step {progress.step} of {cadence.total}")
-        else:
-            session.metrics.cut(0)
-        batches = session.batches(progress.step)
-        try:
-            finished = train(
-                progress,
-                batches,
-                session,
-                cadence,
-                lambda step: config.optimizer.learning_rate * schedule.factor(step),
-                config.optimizer.clip_norm,
-            )
-        finally:
-            batches.close()  # type: ignore[attr-defined]
-            screen.end_progress()
+    require_space(folder, progress, config)
+    session = Session(
+        config=config,
+        dataset=dataset,
+        folder=folder,
+        cadence=_cadence(config, schedule, len(dataset.splits[TRAIN])),
+        device=device,
+        screen=screen,
+        stopped=interrupt,
+        forward=torch.compile(network) if config.training.compile else network,
+        save_best=lambda model: _save(model, folder, plan),
+        descriptions=_descriptions(plan),
+    )
+    _go_on(progress, session, screen, resumed)
+    try:
+        finished = _train(progress, session, schedule, config)
         finished = finished and _measure(folder, plan, progress, session, interrupt)
+    except NonFiniteError:
+        page.write(folder)  # the curves are what shows how it came to this
+        raise
     if (folder / "model").is_dir():
         page.write(folder)
-    written = folder / "model" / "metrics.json"
-    metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
-    return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
+    return finished
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder; the system lets go of it however this process ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another vitral is running in {folder}: wait for it, or name another with --out."
-            ) from error
-        yield
-
-
-# Before ---------------------------------------------------------------------------------------------
-
-
-def _open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
-    """Write what the run is; `True` if the folder already holds the same run."""
-    described = {
-        "classes": list(plan.dataset.classes),
-        "splits": {
-            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
-            for name, split in plan.dataset.splits.items()
-        },
-    }
-    begun = (folder / "config.json").is_file()
-    resumed = begun and (any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists())
-    recover(folder / "model")
-    if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
-        _require_same(plan.config, described, folder)
-    elif folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: name a folder with --out.")
-    elif folder.exists() and not begun and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
+def _train(progress: Progress, session: Session, schedule: Schedule, config: RunConfig) -> bool:
+    batches = session.batches(progress.step)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, value in (
-            ("data.json", described),
-            ("environment.json", _environment(plan, command)),
-            ("config.json", to_json(plan.config)),
-        ):
-            checkpoint.replace_durably(folder / name, json.dumps(value, indent=1).encode())
-    except OSError as error:
-        raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
-    return resumed
-
-
-def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) -> None:
-    try:
-        before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
-        data = json.loads((folder / "data.json").read_text())
-        old_counts = {name: split["count"] for name, split in data["splits"].items()}
-        old_classes = list(data["classes"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
-    changed = differences(before, config, but=("runtime.", "data.path", "data.image_folder", "data.max_pixels"))
-    if old_classes != described["classes"]:
-        changed.append(f"classes: {len(old_classes)} -> {len(described['classes'])}, or renamed")
-    for name, split in described["splits"].items():
-        if data["splits"].get(name) != split:
-            changed.append(f"pictures of {name}: {old_counts.get(name, 0)} -> {split['count']}, or changed")
-    if changed:
-        raise UsageError(
-            f"{folder} holds a run that was started differently ({'; '.join(changed)}): "
-            f"start afresh with --out ANOTHER_FOLDER, or give the same options to go on."
+        return train(
+            progress,
+            batches,
+            session,
+            session.cadence,
+            lambda step: config.optimizer.learning_rate * schedule.factor(step),
+            config.optimizer.clip_norm,
         )
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+        session.screen.end_progress()
 
 
-def _environment(plan: Plan, command: tuple[str, ...]) -> dict[str, Any]:
-    counts = {f"{name}_count": len(split) for name, split in plan.dataset.splits.items()}
-    return {
-        "vitral": VERSION,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": str(choose_device(plan.config.runtime.device)),
-        "cores": os.cpu_count(),
-        "command": list(command),
-        "decisions": list(plan.decisions),
-        "warnings": list(plan.warnings),
-        "classes": len(plan.dataset.classes),
-        **counts,
-    }
+def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
+    """Take up the newest whole checkpoint, where there is one, and cut the records back to it."""
+    saved = checkpoint.load_latest(session.folder / "checkpoints") if resumed else None
+    if saved is None:
+        for records in (session.metrics, session.speeds):
+            records.cut(0)
+        return
+    for name in saved.rejected:
+        screen.warn(f"checkpoint {name} is not whole; going on from the one before it.")
+    progress.restore(saved.tensors, saved.state["progress"])
+    if session.metrics.size() < saved.state["metrics_bytes"]:
+        screen.warn(f"{session.metrics.path} has lost lines from before step {progress.step}: the curves lack them.")
+    session.metrics.cut(saved.state["metrics_bytes"])
+    session.speeds.forget_after(progress.step)
+    screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
 
 
 def _network(plan: Plan, screen: Screen) -> VisionTransformer:
@@ -239,19 +168,6 @@ def _cadence(config: RunConfig, schedule: Schedule, pictures: int) -> Cadence:
         return int(getattr(config.training, name).steps(config.training.batch_size, pictures))
 
     return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"))
-
-
-def _require_space(folder: Path, progress: Progress, config: RunConfig) -> None:
-    """Refuse a run whose checkpoints cannot fit, before it costs hours."""
-    weights = sum(tensor.nbytes for tensor in progress.model.state_dict().values())
-    copies = 1 + (2 if config.optimizer.name != "sgd" else 1) + (1 if progress.average else 0)
-    needed = weights * copies * (config.training.keep_checkpoints + 1) + 2 * weights
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StorageError(
-            f"{folder} has {free / 1e6:.0f} MB free and the run's checkpoints need {needed / 1e6:.0f} MB: "
-            f"free some space, lower --training.keep-checkpoints, or name another folder with --out."
-        )
 
 
 def _frozen(frozen: list[str]) -> list[str]:
@@ -289,6 +205,8 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
 
 
 def _save(model: Model, folder: Path, plan: Plan) -> None:
+    if plan.dataset.cut is not None:  # with it, `evaluate` can hold the same pictures out again
+        model.metrics["held_out"] = asdict(plan.dataset.cut)
     height, width = model.network.config.image_size
     description = f"{plan.config.model.name or 'Vision Transformer'}, input {height}x{width}"
     text = card.model_card(

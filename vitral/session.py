@@ -29,7 +29,7 @@ from vitral.serving.predictor import Model
 from vitral.training import checkpoint
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
-from vitral.training.losses import build_loss, targets
+from vitral.training.losses import build_loss, hits, targets
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
@@ -107,15 +107,15 @@ class Session:
             loss = self.loss_of(logits, aim).sum()
             (loss / len(images)).backward()
             total += loss.detach()
-            right += (logits.argmax(dim=1) == aim.argmax(dim=1)).sum()
+            right += hits(logits, aim).sum()
         return total, right
 
     def _account_for(self, batch: Batch) -> None:
         if batch.unreadable and self.config.data.on_bad_image == "fail":
             _, error = batch.unreadable[0]
             raise DataError(
-                f"training picture {error.source} cannot be read ({error.reason}): mend or remove it, "
-                f"or add --on-bad-image skip."
+                f"training picture {error.source} cannot be read ({error.reason}): add "
+                f"--on-bad-image skip to leave it out and go on, or mend it and start afresh with another --out."
             ) from error
         for _, error in batch.unreadable:
             self._name_bad(error.source, error.reason, "left out")

@@ -87,3 +87,8 @@ def test_without_scikit_learn_the_extra_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(UnavailableError, match=r"pip install 'vitral\[sklearn\]'"):
         write_digits(tmp_path / "digits")
+
+
+def test_what_a_file_browser_leaves_behind_does_not_matter(folder: Path) -> None:
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert write_digits(folder) == folder

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import jaxtyping
 import numpy as np
@@ -14,7 +16,8 @@ import torch.nn.functional as F
 from tests import peers
 from vitral.errors import UsageError
 from vitral.models import VARIANTS, configuration, create_model
-from vitral.models.vit import VisionTransformer, ViTConfig, layer_index, resize_positions, sincos2d
+from vitral.models.positions import resize_positions, sincos2d
+from vitral.models.vit import VisionTransformer, ViTConfig, layer_index
 
 AUTHORS_COUNTS = {
     # vision_transformer's models_test.py, 1,000 classes: at 224 and at 384 (H/14: 518) pixels
@@ -326,3 +329,24 @@ def test_impossible_models_are_refused_with_a_way_out(name: str, overrides: dict
 def test_shapes_in_signatures_are_checked_while_testing() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="n c h w"):
         tiny().tokens(torch.randn(3, 16, 16))
+
+
+COMPILED = """
+import torch
+from vitral.models.vit import VisionTransformer, ViTConfig
+for changes in ({}, {"pool": "gap"}, {"pool": "map"}, {"positions": "sincos2d"}):
+    torch._dynamo.reset()
+    model, graphs = VisionTransformer(ViTConfig(4, 16, 2, 32, 2, (16, 16), 3, **changes)).eval(), []
+    torch.nn.init.normal_(model.head.weight)
+    compiled = torch.compile(model, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True, dynamic=True)
+    for size in (2, 3, 7):
+        images = torch.randn(size, 3, 16, 16)
+        torch.testing.assert_close(compiled(images), model(images), atol=1e-6, rtol=1e-5)
+    assert len(graphs) == 1, (changes, len(graphs))
+"""
+
+
+def test_compiles_to_one_graph_for_any_batch() -> None:
+    # in a process of its own: the type checks that tests put into every function cannot be traced
+    made = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr

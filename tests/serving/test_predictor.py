@@ -86,3 +86,21 @@ def test_names_must_fit_the_head() -> None:
     network = model(4, 32, 2, 16, 5).network
     with pytest.raises(UsageError, match="2 class names for a head of 5"):
         Model(network, Preprocessing(), ["a", "b"])
+
+
+def test_saving_replaces_a_model_and_nothing_else(tmp_path: Path) -> None:
+    made = model(4, 32, 2, 16, 5)
+    (tmp_path / "empty").mkdir()
+    for place in ("new", "empty", "new"):
+        made.save(tmp_path / place)
+    mine = tmp_path / "results"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    weights = tmp_path / "theirs"
+    weights.mkdir()
+    (weights / "config.json").write_text('{"architecture": "vit_tiny_patch16_224"}')
+    for place in (mine, tmp_path / "file", weights):
+        with pytest.raises(UsageError, match="is not a model of vitral's, so it is not replaced"):
+            made.save(place)
+    assert (mine / "thesis.tex").read_text() == "years of work"

@@ -128,3 +128,30 @@ def test_files_are_flushed_before_the_rename_and_the_pointer_moves_last(
     for name in (checkpoint.TENSORS, checkpoint.STATE, checkpoint.MANIFEST, "step-00000003.tmp"):
         assert said.index(f"fsync {name}") < renamed
     assert renamed < said.index(f"fsync {tmp_path.name}") < said.index("replace latest") < said.index("prune")
+
+
+def test_what_the_pointer_names_comes_before_a_newer_one_that_was_never_committed(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    (tmp_path / "latest").write_text("step-00000001")
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.state["step"] == 1
+
+
+def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        save(tmp_path, step)
+    (tmp_path / "latest").unlink()
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.state["step"] == 100_000_001
+    assert len(list(tmp_path.glob("step-*"))) == 2
+
+
+def test_the_one_just_committed_is_never_pruned(tmp_path: Path) -> None:
+    for step in (4, 5):
+        save(tmp_path, step)
+    (tmp_path / "latest").write_text("step-00000004")  # as if the pointer had not been moved to 5 in time
+    save(tmp_path, 4, keep=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step-00000004"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from vitral.config import LossConfig
 from vitral.errors import UsageError
-from vitral.training.losses import build_loss, targets
+from vitral.training.losses import build_loss, hits, targets
 
 CPU = torch.device("cpu")
 
@@ -42,3 +42,11 @@ def test_sigmoid_loss_is_the_sum_over_classes() -> None:
 def test_an_unknown_loss_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="softmax"):
         build_loss(LossConfig("softmx"))  # type: ignore[arg-type]
+
+
+def test_a_hit_is_a_class_that_the_picture_shows() -> None:
+    aims = targets([(0,), (1, 2), (1, 2), (1, 2), ()], 3, 0.1, torch.device("cpu"))
+    logits = torch.eye(3)[[0, 0, 1, 2, 1]]
+    assert hits(logits, aims).tolist() == [True, False, True, True, False]
+    mixed = 0.3 * targets([(0,)], 2, 0.0, torch.device("cpu")) + 0.7 * targets([(1,)], 2, 0.0, torch.device("cpu"))
+    assert [bool(hits(row[None], mixed)) for row in torch.eye(2)] == [False, True]

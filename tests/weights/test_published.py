@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vitral.errors import UnavailableError, UsageError
-from vitral.weights.published import FILES, PUBLISHED, fetch
+from vitral.serving.predictor import load
+from vitral.weights.published import FILES, PUBLISHED, cache_folder, fetch, located
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -72,3 +73,34 @@ def test_offline_asks_nobody(server: type[Server], monkeypatch: pytest.MonkeyPat
 def test_an_unpublished_name_lists_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean ViT-B/16"):
         fetch("ViT-B/61")
+
+
+def test_a_name_stands_for_its_weights_and_a_path_for_itself(
+    server: type[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert located("ViT-B/16") == cache_folder() / PUBLISHED["ViT-B/16"].replace("/", "--")
+    for path in ("runs/model", "models/vit-16", str(tmp_path), "./ViT-B/16"):
+        assert located(path) == Path(path)
+    asked = len(server.asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ViT-S" / "16").mkdir(parents=True)
+    assert located("ViT-S/16") == Path("ViT-S/16")
+    assert len(server.asked) == asked
+
+
+def test_load_takes_a_name(server: type[Server]) -> None:
+    server.fault = "missing"
+    with pytest.raises(UnavailableError, match="the weights of ViT-Ti/16 cannot be fetched"):
+        load("ViT-Ti/16")
+    with pytest.raises(UsageError, match="did you mean ViT-B/16"):
+        load("ViT-B/61")
+
+
+@pytest.mark.parametrize("endpoint", ["mirror.example", "http://[", "file:///nowhere"])
+def test_an_endpoint_that_is_no_address_is_said(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(UnavailableError, match="cannot be fetched"):
+        fetch("ViT-Ti/16")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -31,7 +31,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     """Check; the document is the whole report."""
     look_up("data action", arguments.action, {"check": None})
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
-    from vitral.config import DataConfig
+    from vitral.config import DataConfig, RuntimeConfig
     from vitral.data.check import check
     from vitral.datasets import read
     from vitral.evaluation import threads
@@ -42,7 +42,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
     dataset = read(config)
     screen.progress("looking at every picture")
-    report = check(dataset, threads(settings.get("runtime.workers")), config.max_pixels)
+    runtime = override(RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if "runtime." in n})
+    report = check(dataset, threads(runtime.workers), config.max_pixels)
     screen.end_progress()
     document = report.to_json()
     notes = [note for note in dataset.notes if not note.startswith("no validation split")]  # nothing is trained here

@@ -40,7 +40,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     if data.multi_label != model.multi_label:
         kind = "several labels" if model.multi_label else "one label"
         raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
-    dataset = read_for_evaluation(data, model.classes, arguments.split)
+    dataset = read_for_evaluation(data, model.classes, arguments.split, _cut(model.metrics))
     for sentence in dataset.notes:
         screen.decide(sentence)
     for sentence in dataset.warnings:
@@ -52,15 +52,25 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     assert result is not None
     for sample, reason in list(result.unreadable.items())[:10]:
         screen.warn(f"counted as wrong, {split.sources[sample]}: {reason}")
+    _show(result.metrics, name, screen)
     if arguments.predictions:
         _write_predictions(Path(arguments.predictions), model, split, result)
-    _show(result.metrics, name, screen)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
     return 0, {"model": arguments.model, "split": name, **result.metrics, "unreadable_pictures": unreadable}
 
 
 def _section(arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in given(arguments, prefix).items()}
+
+
+def _cut(metrics: dict[str, Any]) -> Any:
+    """How the model's own validation pictures were held out, if its folder says so."""
+    from vitral.datasets import Cut
+
+    try:
+        return Cut(**metrics["held_out"])
+    except (KeyError, TypeError):
+        return None
 
 
 def _show(metrics: dict[str, Any], name: str, screen: Screen) -> None:
@@ -81,7 +91,7 @@ def _write_predictions(path: Path, model: Any, split: Any, result: Any) -> None:
     columns = ["path", "label", *(f"{what}{k + 1}" for k in range(top) for what in ("top", "probability")), "logit"]
     probabilities = model.probabilities_of(torch.from_numpy(result.logits)).numpy()
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             for i, (source, labels) in enumerate(zip(split.sources, split.labels, strict=True)):

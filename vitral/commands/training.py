@@ -57,7 +57,10 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
-    words |= _length(arguments)
+    length = _length(arguments)
+    if length and "schedule.duration" in words:
+        raise UsageError("--schedule.duration says how long, as --epochs and --steps do: give one of them.")
+    words |= length
     if arguments.model:
         words |= _model(arguments.model, verb)
     pictures = Path(arguments.pictures).resolve()
@@ -95,10 +98,6 @@ def _length(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(name: str, verb: str) -> dict[str, Any]:
     """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
-    if Path(name).exists() or "/" not in name or name.startswith((".", "/")):
-        return {"model.weights": name}
-    if verb == "finetune":
-        from vitral.weights.published import fetch
+    from vitral.weights.published import is_name
 
-        return {"model.weights": str(fetch(name))}
-    return {"model.name": name}
+    return {"model.name": name} if verb == "train" and is_name(name) else {"model.weights": name}

@@ -7,17 +7,19 @@ read_for_evaluation(config)   one split to measure a model on; the classes are t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vitral.config import DataConfig
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Source, Split
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Cut, Dataset, Source, Split
+from vitral.datasets.fingerprint import fingerprint
 from vitral.datasets.folder import read_folder
 from vitral.datasets.labels import evaluation_labels, in_order, positions, training_classes
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
 from vitral.datasets.table import read_table
 from vitral.errors import DataError, MissingInputError, UsageError
 
-__all__ = ["TEST", "TRAIN", "VALIDATION", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Cut", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
 
 READERS: dict[str, Callable[[DataConfig], Found]] = {
     ".csv": read_table,
@@ -54,16 +56,24 @@ def read(config: DataConfig, seed: int = 0) -> Dataset:
             f"whose folders are classes."
         )
     classes = training_classes(found, config.multi_label)
+    whole = VALIDATION not in found.splits
     cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
     splits = {name: positions(found.splits[name], index) for name in ORDER if name in found.splits}
-    return _dataset(config, found, classes, splits)
+    dataset = _dataset(config, found, classes, splits)
+    if not whole or VALIDATION not in splits:
+        return dataset
+    return replace(dataset, cut=Cut(seed, config.validation_fraction, fingerprint(splits[TRAIN], found.root)))
 
 
-def read_for_evaluation(config: DataConfig, classes: Sequence[str] | None, split: str | None) -> Dataset:
+def read_for_evaluation(
+    config: DataConfig, classes: Sequence[str] | None, split: str | None, cut: Cut | None = None
+) -> Dataset:
     """One split to measure a model on, with labels mapped by name onto the model's classes.
 
     Args:
+        cut: how the model's own validation pictures were held out. If these are the pictures that it was trained
+            on, they are held out again.
         classes: the model's, in its order. None takes those of train if the data has it, else the split's own.
         split: "train", "validation" or "test" (or a synonym); None takes test, else validation; data without
             splits is evaluated whole, as "test".
@@ -76,11 +86,29 @@ def read_for_evaluation(config: DataConfig, classes: Sequence[str] | None, split
         MissingInputError, DataError, UnavailableError: as `read`; or the model knows none of the classes.
     """
     found = _find(config)
+    if cut is not None and classes is not None:
+        _cut_again(config, found, classes, cut)
     name, listing = _choose(config, found, split)
     if classes is None:
         classes = in_order(found.splits.get(TRAIN, listing).classes())
     labelled = evaluation_labels(name, listing, classes, found.warnings)
     return _dataset(config, found, tuple(classes), {name: labelled})
+
+
+def _cut_again(config: DataConfig, found: Found, classes: Sequence[str], cut: Cut) -> None:
+    """Hold the same pictures out of train, if what remains is what the model was trained on."""
+    train = found.splits.get("", found.splits.get(TRAIN))
+    if train is None or VALIDATION in found.splits:
+        return
+    again = Found(found.root, {name: listing for name, listing in found.splits.items() if name} | {TRAIN: train})
+    cut_validation(again, cut.fraction, cut.seed, config.multi_label)
+    index = {name: position for position, name in enumerate(classes)}
+    if VALIDATION in again.splits and fingerprint(positions(again.splits[TRAIN], index), found.root) == cut.train:
+        found.splits = again.splits
+        found.notes.append(
+            f"the model was trained on these pictures, but for the {len(again.splits[VALIDATION]):,} that were held "
+            f"out as validation"
+        )
 
 
 def _find(config: DataConfig) -> Found:

@@ -34,7 +34,10 @@ def write_digits(folder: Path | str) -> Path:
     except ImportError:
         raise UnavailableError("the digits come with scikit-learn: pip install 'vitral[sklearn]'") from None
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TRAIN, TEST}):
+    if folder.exists() and (
+        not folder.is_dir()
+        or {name for path in folder.iterdir() if not (name := path.name).startswith(".")} - {TRAIN, TEST}
+    ):
         raise UsageError(f"{str(folder)!r} holds something other than the digits: name a new folder for them.")
     digits = load_digits()
     values = np.rint(digits.images * (255 / LARGEST)).astype(np.uint8)

@@ -36,11 +36,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How validation pictures were held out of train, and the fingerprint of what remained: enough to do it again."""
+
+    seed: int
+    fraction: float
+    train: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Splits that share one list of classes.
 
     `notes` are decisions taken while reading ("cut 10 % of train for validation"), one sentence each, for
-    printing; `warnings` are problems that do not stop the work, likewise.
+    printing; `warnings` are problems that do not stop the work, likewise. `cut` is there if the validation split
+    was held out of train.
     """
 
     name: str
@@ -50,3 +60,4 @@ class Dataset:
     multi_label: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cut: Cut | None = None

@@ -65,9 +65,11 @@ def _check_request(config: DataConfig) -> None:
             f"did you mean {str(path.parent / close[0])!r}?" if close else f"check the path, from {str(Path.cwd())!r}."
         )
         raise MissingInputError(f"{config.path!r} does not exist: {hint}")
-    for option in ("path_column", "label_column", "image_folder"):
-        if getattr(config, option) is not None:
-            raise UsageError(f"{option} is for tables, but {config.path!r} is a folder: leave it out.")
+    for setting in ("path_column", "label_column", "image_folder"):
+        if getattr(config, setting) is not None:
+            raise UsageError(
+                f"--{setting.replace('_', '-')} is for tables, but {config.path!r} is a folder: leave it out."
+            )
     if config.multi_label:
         raise UsageError(
             f"several labels per picture need a table with labels separated by ';', but {config.path!r} is a folder."

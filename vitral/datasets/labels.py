@@ -44,6 +44,12 @@ def training_classes(found: Found, multi_label: bool) -> tuple[str, ...]:
             f"remove the folders."
         )
     classes = in_order(train.classes())
+    unwritable = [name for name in classes if not name.isprintable()]
+    if unwritable:  # undecodable bytes of a folder's name, or control characters
+        raise DataError(
+            f"class names of train in {str(found.root)!r} hold characters that cannot be shown or saved as text: "
+            f"{listed([ascii(name) for name in unwritable])}; rename them."
+        )
     if len(classes) < (1 if multi_label else 2):
         raise DataError(
             f"training needs at least two classes, but {str(found.root)!r} has "

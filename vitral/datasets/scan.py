@@ -89,6 +89,9 @@ class Scanner:
 
     def _refuse_escape(self, path: str) -> None:
         target = os.path.realpath(path)
+        here = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+        if os.path.commonpath((here, target)) == target:
+            raise DataError(f"symbolic link {path!r} leads back to {target!r}, in which it lies: remove it.")
         if os.path.commonpath((target, self.real_root)) != self.real_root:
             raise DataError(
                 f"symbolic link {path!r} leads out of {str(self.root)!r}, to {target!r}: copy the files in, or give "

@@ -80,8 +80,8 @@ def _columns(config: DataConfig, present: Sequence[str]) -> Columns:
             raise DataError(f"{config.path!r} has several columns {name!r}: rename all but one.")
         return name
 
-    path = pick("picture's path", "path_column", config.path_column, PATH_COLUMNS)
-    label = pick("label", "label_column", config.label_column, LABEL_COLUMNS)
+    path = pick("picture's path", "--path-column", config.path_column, PATH_COLUMNS)
+    label = pick("label", "--label-column", config.label_column, LABEL_COLUMNS)
     return Columns(path, label, SPLIT_COLUMN if SPLIT_COLUMN in present else None)
 
 
@@ -151,5 +151,5 @@ def _check_pictures_exist(config: DataConfig, base: str, rows: Rows) -> None:
     if missing:
         raise MissingInputError(
             f"{len(missing)} of {len(sample)} pictures looked for do not exist, for example {missing[0]!r}: paths in "
-            f"{config.path!r} start from {base!r}; name another folder with image_folder."
+            f"{config.path!r} start from {base!r}; name another folder with --image-folder."
         )

@@ -5,7 +5,8 @@ Letters used for shapes, the paper's where it has one:
     P  patch size in pixels         N  patches = (h / P)(w / P)   t    tokens = N, or N + 1 with a class token
     D  width of a token             L  depth                     k    attention heads      K  classes
 
-Read it top to bottom: configuration, patches, positions, attention, block, pooling, the whole.
+Read it top to bottom: configuration, patches, attention, block, pooling, the whole. Dense layers and attention are
+in `kernels`, position tables in `positions`, the distributions that parameters start from in `initial`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
+from vitral.models.initial import lecun_normal, xavier_uniform
 from vitral.models.kernels import Dense, Gelu, attend, dense
+from vitral.models.positions import resize_positions, sincos2d
 
 LAYER_NORM_EPS = 1e-6
 """flax's default, with which every published ViT was trained (the Transformers library defaults to 1e-12)."""
@@ -96,36 +98,6 @@ def patchify(images: Float[Tensor, "n c h w"], patch_size: int) -> Float[Tensor,
     """x to x_p of section 3.1: patches row by row, each flattened in the order channel, row, column."""
     rows = images.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))  # n c rows P columns P
     return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-# Positions -----------------------------------------------------------------------------------------
-
-
-def sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 N D"]:
-    """Fixed two-dimensional positions as in MoCo v3 and arXiv 2205.01580: sin x, cos x, sin y, cos y."""
-    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid_size), indexing="ij")
-    omega = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4 - 1))
-    angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
-    table = torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)
-    return table.to(torch.float32)[None]
-
-
-def resize_positions(
-    positions: Float[Tensor, "1 t D"], old: tuple[int, int], new: tuple[int, int]
-) -> Float[Tensor, "1 u D"]:
-    """Interpolate learned positions to another grid (section 3.2 of the paper).
-
-    Bilinear with the corners aligned, as `scipy.ndimage.zoom(order=1)` in the authors' code. Rows before the
-    grid (the class token's) are kept as they are; how many there are is counted, t - old[0] old[1].
-    """
-    if old == new:
-        return positions
-    prefix = positions.shape[1] - old[0] * old[1]
-    grid = positions[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
-    exact = grid.to(torch.float32 if grid.device.type == "mps" else torch.float64)
-    grid = F.interpolate(exact, size=new, mode="bilinear", align_corners=True)
-    grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)
-    return torch.cat([positions[:, :prefix], grid], dim=1)
 
 
 # Encoder -------------------------------------------------------------------------------------------
@@ -332,22 +304,6 @@ def initialise(model: VisionTransformer) -> None:
         lecun_normal(model.pre_logits)
     nn.init.zeros_(model.head.weight)
     nn.init.constant_(model.head.bias, model.config.head_bias)
-
-
-def xavier_uniform(layer: nn.Linear, parts: int = 1) -> None:
-    """Xavier uniform for each of `parts` matrices stacked along the rows, as if they were separate."""
-    for matrix in layer.weight.data.chunk(parts, dim=0):
-        nn.init.xavier_uniform_(matrix)
-    nn.init.zeros_(layer.bias)
-
-
-def lecun_normal(layer: nn.Linear | nn.Conv2d) -> None:
-    """Normal of variance 1 / fan_in, cut at two standard deviations and widened to keep that variance."""
-    kept_std = 0.87962566103423978  # of a unit normal cut at +-2
-    std = math.sqrt(1 / layer.weight[0].numel()) / kept_std
-    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
 
 
 # Variants ------------------------------------------------------------------------------------------

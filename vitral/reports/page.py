@@ -169,8 +169,7 @@ def _charts(record: Record) -> list[str]:
         if record.multi_label:
             precision = [validated("mean_average_precision")]
             charts.append(curve("Mean average precision", precision, "step", "0 to 1", mark=mark))
-        # With several labels, training top-1 asks for the first of them and validation for any: not comparable.
-        shares = [validated("top1")] if record.multi_label else [trained("top1"), validated("top1")]
+        shares = [trained("top1"), validated("top1")]
         charts.append(curve("Top-1", shares, "step", "share of pictures", percent=True, mark=mark))
         rate = Series("", record.series(record.training, "learning_rate"))
         charts.append(curve("Learning rate", [rate], "step", "of the update"))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitral.errors import StorageError
+from vitral.files import flush, replace_durably, write_durably
 
 TENSORS, STATE, MANIFEST, LATEST = "tensors.safetensors", "state.json", "manifest.json", "latest"
 
@@ -64,7 +64,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         shutil.rmtree(aside, ignore_errors=True)
         flush(folder)
         replace_durably(folder / LATEST, final.name.encode())
-        _prune(folder, keep)
+        _prune(folder, step, keep)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
@@ -82,7 +82,11 @@ def load_latest(folder: Path) -> Checkpoint | None:
         StorageError: there are checkpoints, but not one of them is whole.
     """
     rejected: list[str] = []
-    for candidate in sorted(folder.glob("step-" + "[0-9]" * 8), reverse=True):
+    candidates = _steps(folder)[::-1]
+    if (folder / LATEST).is_file():  # what it names was committed last; anything newer never was
+        committed = folder / (folder / LATEST).read_text()
+        candidates.sort(key=lambda candidate: candidate != committed)
+    for candidate in candidates:
         if _is_whole(candidate):
             state = json.loads((candidate / STATE).read_text())
             return Checkpoint(load_file(candidate / TENSORS), state, tuple(rejected))
@@ -92,31 +96,6 @@ def load_latest(folder: Path) -> Checkpoint | None:
             f"no checkpoint in {folder} is whole ({', '.join(rejected)}): start afresh with another --out."
         )
     return None
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_durably(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees either the old or the new content, also after a crash."""
-    aside = path.with_name(path.name + ".tmp")
-    write_durably(aside, data)
-    aside.replace(path)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Flush a file's bytes, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _seal(path: Path) -> dict[str, str | int]:
@@ -132,9 +111,18 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _prune(folder: Path, keep: int) -> None:
-    for old in sorted(folder.glob("step-" + "[0-9]" * 8))[:-keep]:
+def _prune(folder: Path, step: int, keep: int) -> None:
+    """Keep the newest `keep` up to `step`; what is newer was never committed, and will be made again."""
+    made = _steps(folder)
+    current = made.index(folder / f"step-{step:08d}") + 1
+    for old in made[: max(0, current - keep)] + made[current:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    found = {int(path.name[5:]): path for path in folder.glob("step-*") if path.name[5:].isdecimal()}
+    return [found[step] for step in sorted(found)]
 
 
 def _reason(error: Exception) -> str:

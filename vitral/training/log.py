@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitral.errors import StorageError, UnavailableError
+from vitral.files import replace_durably
 
 
 class JsonLines:
@@ -20,24 +22,36 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line and hand it to the operating system."""
+        before = self.size()
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self.cut(before)  # no torn line
             raise StorageError(
                 f"cannot write {self.path} ({error.strerror}): free some space; the run can be resumed."
             ) from error
 
     def read(self) -> list[dict[str, Any]]:
-        """Every whole line so far."""
+        """Every whole line so far; what a crash tore is left out."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        records = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+            with contextlib.suppress(ValueError):
+                records.append(json.loads(line))
+        return records
 
     def size(self) -> int:
         """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
+
+    def forget_after(self, step: int) -> None:
+        """Leave out the records of later steps."""
+        if self.path.exists():
+            kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
+            replace_durably(self.path, "".join(kept).encode())
 
     def cut(self, size: int) -> None:
         """Forget what was written after the first `size` bytes."""

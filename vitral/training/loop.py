@@ -69,7 +69,8 @@ class Progress:
             self.average.model.load_state_dict(parts["average"])
         parameters = dict(self.model.named_parameters())
         learning = {name for name, parameter in parameters.items() if parameter.requires_grad}
-        if state["step"] and {name.partition("/")[2] for name in parts["optimizer"]} != learning:
+        # Fewer names are sound: SGD without momentum keeps no state, nor does a parameter that had no gradient yet.
+        if not {name.partition("/")[2] for name in parts["optimizer"]} <= learning:
             raise DataError("the checkpoint's optimizer is of another set of parameters: start afresh with --out.")
         for name, tensor in parts["optimizer"].items():
             key, _, parameter = name.partition("/")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitral.config import LossConfig
@@ -47,3 +47,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def build_loss(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """(logits [n, K], targets [n, K]) -> loss of each picture [n]."""
     return look_up("loss", config.name, LOSSES)
+
+
+def hits(logits: Float[Tensor, "n K"], targets: Float[Tensor, "n K"]) -> Bool[Tensor, " n"]:
+    """Whether the likeliest class is one that the picture shows; of a mixed picture, one of the larger part."""
+    best = targets.amax(dim=1)
+    shown = best >= 1 / targets.shape[1]  # smoothing alone, of a picture without any label, stays below
+    return shown & (targets.gather(1, logits.argmax(dim=1, keepdim=True))[:, 0] == best)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,14 +18,32 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models.vit import VisionTransformer, ViTConfig, resize_positions
+from vitral.models.positions import resize_positions
+from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
 from vitral.weights import timm
+from vitral.weights.published import located
 from vitral.weights.report import LoadReport
 
-LAYOUTS = ("vitral", "timm")
-"""Layouts that can be read."""
+
+class Layout(Protocol):
+    """What a module of `LAYOUTS` offers."""
+
+    def recognises(self, config: Mapping[str, Any], /) -> bool:
+        """Whether a config.json is of this layout."""
+
+    def read_config(
+        self, config: Mapping[str, Any], folder: Path, /
+    ) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
+        """Model, preprocessing, class names, their descriptions, and whether a picture can have several labels."""
+
+    def to_ours(self, name: str, /) -> str | None:
+        """What a tensor is called here; `None` if it has no meaning."""
+
+
+LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm}
+"""Layouts that can be read, by name."""
 
 HEAD = ("head.weight", "head.bias")
 
@@ -50,13 +68,14 @@ class Pretrained:
 
 
 def read(path: str | Path) -> Pretrained:
-    """Read a folder of weights (or the model.safetensors in it).
+    """Read a folder of weights (or the model.safetensors in it), or published weights by the model's name.
 
     Raises:
+        UsageError: a model's name under which nothing is published. UnavailableError: it cannot be fetched.
         MissingInputError: there is no such folder, or no weights in it.
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
-    source = Path(path)
+    source = located(path)
     folder = source.parent if source.suffix == ".safetensors" else source
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
@@ -67,22 +86,18 @@ def read(path: str | Path) -> Pretrained:
     if not file.is_file() or not (folder / "config.json").is_file():
         raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
     config = _read_json(folder / "config.json")
-    if vitral_folder.recognises(config):
-        layout, to_ours = "vitral", vitral_folder.to_ours
-        described = vitral_folder.read_config(config, folder)
-    elif timm.recognises(config):
-        layout, to_ours = "timm", timm.to_ours
-        try:
-            described = timm.read_config(config)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            if isinstance(error, VitralError):
-                raise DataError(f"{folder / 'config.json'}: {error}") from error
-            raise DataError(f"{folder / 'config.json'} is not as timm writes it ({error}): fetch it again.") from error
-    else:
+    name = next((name for name, layout in LAYOUTS.items() if layout.recognises(config)), None)
+    if name is None:
         raise DataError(f"{folder / 'config.json'} is of no known layout: {', '.join(LAYOUTS)} can be read.")
-    tensors, renamed = _read_tensors(file, to_ours)
+    try:
+        described = LAYOUTS[name].read_config(config, folder)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, VitralError):
+            raise DataError(f"{folder / 'config.json'}: {error}") from error
+        raise DataError(f"{folder / 'config.json'} is not as {name} writes it ({error}): fetch it again.") from error
+    tensors, renamed = _read_tensors(file, LAYOUTS[name].to_ours)
     metrics = _read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
-    return Pretrained(source, layout, *described, tensors, tuple(renamed), metrics)
+    return Pretrained(source, name, *described, tensors, tuple(renamed), metrics)
 
 
 def build(
@@ -100,7 +115,7 @@ def build(
         DataError: tensors missing, left over or of another shape; both sides are listed.
     """
     config = replace(pretrained.config, **overrides)
-    tensors = dict(pretrained.tensors)
+    tensors = {name: tensor.clone() for name, tensor in pretrained.tensors.items()}  # the model's own, to train
     report = LoadReport(str(pretrained.source), pretrained.layout, renamed=list(pretrained.renamed))
     if classes is not None and tuple(classes) != pretrained.classes:
         config = replace(config, num_classes=len(classes))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,8 @@ from torch import nn
 
 from vitral.config import Preprocessing
 from vitral.data.preprocessing import from_json, to_json
-from vitral.errors import DataError, StorageError
+from vitral.errors import DataError, StorageError, UsageError
+from vitral.files import flush
 from vitral.models.vit import ViTConfig, grid_of
 from vitral.registry import nearest
 
@@ -92,8 +92,10 @@ def write(
     """Write a model folder; an older one in its place is replaced only when the new one is whole.
 
     Raises:
+        UsageError: something other than a model folder stands in its place.
         StorageError: it could not be written; what was there before is untouched.
     """
+    _require_replaceable(folder)
     config = {"library": "vitral", "format": FORMAT, "model": dataclasses.asdict(network.config)}  # type: ignore[call-overload]
     aside: Path | None = None
     try:
@@ -116,7 +118,7 @@ def write(
             (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
         for path in (*aside.iterdir(), aside):
-            _flush(path)
+            flush(path)
         _exchange(aside, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -128,6 +130,18 @@ def write(
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _require_replaceable(folder: Path) -> None:
+    """Refuse to take the place of anything but an empty folder or an older model of vitral's."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        ours = recognises(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, AttributeError):
+        ours = False
+    if not ours:
+        raise UsageError(f"{folder} is there and is not a model of vitral's, so it is not replaced: name another.")
 
 
 def recover(folder: Path) -> None:
@@ -151,16 +165,7 @@ def _exchange(new: Path, place: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         new.rename(place)
-    _flush(place.parent)
-
-
-def _flush(path: Path) -> None:
-    """Flush a file's bytes, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(place.parent)
 
 
 def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:

@@ -8,6 +8,9 @@ the table here; nothing that a file says is ever fetched.
 from __future__ import annotations
 
 import os
+import re
+import ssl
+import tempfile
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -27,12 +30,29 @@ PUBLISHED = {
 }
 """Repositories by model name."""
 
+NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
+"""What a model's name looks like."""
+
 FILES = ("config.json", "model.safetensors")
 TIMEOUT = 20.0
 """Seconds without an answer after which a download is given up."""
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
+
+
+def located(words: str | Path) -> Path:
+    """The path itself, or, where nothing stands there and it looks like "ViT-B/16", the fetched weights of that name.
+
+    Raises:
+        UsageError, UnavailableError: as `fetch`.
+    """
+    return fetch(str(words)) if is_name(words) else Path(words)
+
+
+def is_name(words: str | Path) -> bool:
+    """Whether these are a model's name, and not a path that exists."""
+    return re.fullmatch(NAME, str(words)) is not None and not Path(words).exists()
 
 
 def cache_folder() -> Path:
@@ -60,7 +80,7 @@ def fetch(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             _download(f"{endpoint}/{repository}/resolve/main/{file}", folder / file)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UnavailableError(f"the weights of {name} cannot be fetched ({reason}): {place}") from error
     except OSError as error:
@@ -71,16 +91,18 @@ def fetch(name: str) -> Path:
 
 
 def _download(address: str, target: Path) -> None:
-    """Fetch into a file aside, which takes its name only when it is whole."""
-    aside = target.with_name(target.name + ".part")
+    """Fetch into a file aside, one for each process, which takes its name only when it is whole."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    aside = Path(name)
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, aside.open("wb") as file:  # https by default
+        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
             expected = answer.headers.get("Content-Length")
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
             size = file.tell()
         if expected is not None and size != int(expected):
             raise ConnectionError(f"{size} of {expected} bytes came")
+        aside.chmod(0o644)
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vitral.config import Interpolation, Preprocessing
@@ -66,8 +67,11 @@ def _translate(name: str, table: Any) -> str | None:
     return None
 
 
-def read_config(config: Mapping[str, Any]) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
+def read_config(
+    config: Mapping[str, Any], _: Path | None = None
+) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
     """Model, preprocessing, class names, their descriptions, and `False` (one label a picture), from a config.json.
+    It says everything: the folder that it lies in is not looked at.
 
     Raises:
         DataError: an architecture that is no plain ViT.

@@ -1,0 +1,142 @@
+"""The folder of a run: described once, held by one process at a time, opened again only for the same run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitral.config import RunConfig
+from vitral.datasets.fingerprint import fingerprint
+from vitral.errors import StorageError, UsageError
+from vitral.files import replace_durably
+from vitral.overrides import differences, from_json, to_json
+from vitral.planning import Plan
+from vitral.serving.predictor import choose_device
+from vitral.training.loop import Progress
+from vitral.version import VERSION
+from vitral.weights.folder import recover
+
+MAY_CHANGE = (
+    "runtime.", "data.path", "data.image_folder", "data.max_pixels", "data.on_bad_image", "training.keep_checkpoints",
+)  # fmt: skip
+"""Settings that change no step that has been made: a run may go on with other values of them."""
+
+OWN = {"config.json", "data.json", "environment.json", ".lock"}
+"""What a start writes first; a start that died among them left a folder that the next one takes."""
+
+
+def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
+    """Write what the run is; `True` if the folder already holds the same run."""
+    described = {
+        "classes": list(plan.dataset.classes),
+        "splits": {
+            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
+            for name, split in plan.dataset.splits.items()
+        },
+    }
+    resumed = _begun(folder) and (any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists())
+    recover(folder / "model")
+    if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
+        _require_same(plan.config, described, folder)
+    try:
+        for name, value in (
+            ("data.json", described),
+            ("environment.json", _environment(plan, command)),
+            ("config.json", to_json(plan.config)),
+        ):
+            replace_durably(folder / name, json.dumps(value, indent=1).encode())
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
+    return resumed
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) -> None:
+    try:
+        before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
+        data = json.loads((folder / "data.json").read_text())
+        old_counts = {name: split["count"] for name, split in data["splits"].items()}
+        old_classes = list(data["classes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
+    changed = differences(before, config, but=MAY_CHANGE)
+    if old_classes != described["classes"]:
+        changed.append(f"classes: {len(old_classes)} -> {len(described['classes'])}, or renamed")
+    for name, split in described["splits"].items():
+        if data["splits"].get(name) != split:
+            changed.append(f"pictures of {name}: {old_counts.get(name, 0)} -> {split['count']}, or changed")
+    if changed:
+        raise UsageError(
+            f"{folder} holds a run that was started differently ({'; '.join(changed)}): "
+            f"start afresh with --out ANOTHER_FOLDER, or give the same options to go on."
+        )
+
+
+def _environment(plan: Plan, command: tuple[str, ...]) -> dict[str, Any]:
+    counts = {f"{name}_count": len(split) for name, split in plan.dataset.splits.items()}
+    return {
+        "vitral": VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(choose_device(plan.config.runtime.device)),
+        "cores": os.cpu_count(),
+        "command": list(command),
+        "decisions": list(plan.decisions),
+        "warnings": list(plan.warnings),
+        "classes": len(plan.dataset.classes),
+        **counts,
+    }
+
+
+def require_space(folder: Path, progress: Progress, config: RunConfig) -> None:
+    """Refuse a run whose checkpoints cannot fit, before it costs hours; what it holds already is counted in."""
+    weights = sum(tensor.nbytes for tensor in progress.model.state_dict().values())
+    copies = 1 + (2 if config.optimizer.name != "sgd" else 1) + (1 if progress.average else 0)
+    needed = weights * copies * (config.training.keep_checkpoints + 1) + 2 * weights
+    held = [path for part in ("checkpoints", "model") for path in (folder / part).rglob("*") if path.is_file()]
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in held)
+    if free < needed:
+        raise StorageError(
+            f"{folder} has {free / 1e6:.0f} MB for the run's checkpoints, which need {needed / 1e6:.0f} MB: "
+            f"free some space, lower --training.keep-checkpoints, or name another folder with --out."
+        )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other runs out of it; the system lets go of it however this process ends.
+
+    Raises:
+        UsageError: it holds other things, or another process runs in it. StorageError: it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder with --out.")
+    if folder.is_dir() and not _begun(folder):
+        others = {path.name.removesuffix(".tmp") for path in folder.iterdir()} - OWN
+        if others:
+            raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another vitral is running in {folder}: wait for it, or name another with --out."
+            ) from error
+        yield
