@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from jaxtyping import install_import_hook
 
 CHECKED = ("vitral.models.vit", "vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing")
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -18,6 +18,7 @@ import vitral
 from tests.pictures import picture, write_folder
 from vitral.cli import VERBS, main
 from vitral.version import VERSION
+from vitral.weights.published import PUBLISHED, cache_folder
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
         "--model.mlp-dim", "32", "--steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0"]  # fmt: skip
@@ -251,6 +252,26 @@ def test_finetune_prints_one_document_with_the_model_folder(
     assert Path(document["model"]).is_dir()
     assert document["metrics"]["test"]["count"] == 6
     assert Path(document["run"]) == Path("runs") / f"finetune-{pictures.name}"
+
+
+def test_finetune_without_a_model_starts_from_published_weights_or_says_why_not(
+    tmp_path: Path,
+    pictures: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["finetune", str(pictures), "--steps", "1", "--batch-size", "4", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "offline")]) == 0
+    assert "HF_HUB_OFFLINE is set: place config.json" in capsys.readouterr().out.replace("\n", " ")
+    cached = cache_folder() / PUBLISHED["ViT-Ti/16"].replace("/", "--")
+    shutil.copytree(model, cached)
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert "starts from the published ViT-Ti/16" in capsys.readouterr().out
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model"]["weights"] == "ViT-Ti/16"
+    assert main([*words, "--out", str(tmp_path / "offline")]) == 0  # goes on as it began, though weights are there now
 
 
 def test_evaluate_prints_the_promised_keys(

@@ -6,7 +6,6 @@ With a folder, that folder; it then starts from published weights where the netw
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,8 @@ from vitral.console import error as show
 from vitral.datasets.bundled import write_digits
 from vitral.datasets.scan import pictures_below
 from vitral.errors import VitralError
-from vitral.weights.published import fetch
 
 FOLDER = Path("demo")
-MODEL = "ViT-Ti/16"
 
 
 def main(words: Sequence[str]) -> int:
@@ -44,23 +41,9 @@ def _digits() -> int:
 
 def _own_pictures(pictures: Path) -> int:
     run = FOLDER / f"run-{pictures.resolve().name}"
-    command = ["finetune", str(pictures), "--out", str(run)]
-    weights = _weights(run)
-    if weights is not None:
-        command += ["--model", weights]
-    return _all(command, ["evaluate", str(run / "model"), str(pictures)]) or _say_where(run)
-
-
-def _weights(run: Path) -> str | None:
-    """What the run started from, if it has begun; else the published weights, where they can be had."""
-    if (run / "config.json").exists():
-        found = json.loads((run / "config.json").read_text())["model"]["weights"]
-        return None if found is None else str(found)
-    try:
-        return str(fetch(MODEL))
-    except VitralError as error:
-        print(f"{error}\nStarting without pretrained weights.")
-        return None
+    return _all(
+        ["finetune", str(pictures), "--out", str(run)], ["evaluate", str(run / "model"), str(pictures)]
+    ) or _say_where(run)
 
 
 def _all(*commands: list[str]) -> int:

@@ -63,6 +63,15 @@ def _begun(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
+def weights_begun_with(folder: Path) -> tuple[bool, str | None]:
+    """Whether a run has begun in the folder, and the weights that it started from."""
+    try:
+        weights = json.loads((folder / "config.json").read_text())["model"]["weights"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False, None
+    return True, None if weights is None else str(weights)
+
+
 def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) -> None:
     try:
         before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))

@@ -339,10 +339,12 @@ for changes in ({}, {"pool": "gap"}, {"pool": "map"}, {"positions": "sincos2d"})
     model, graphs = VisionTransformer(ViTConfig(4, 16, 2, 32, 2, (16, 16), 3, **changes)).eval(), []
     torch.nn.init.normal_(model.head.weight)
     compiled = torch.compile(model, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True, dynamic=True)
-    for size in (2, 3, 7):
-        images = torch.randn(size, 3, 16, 16)
-        torch.testing.assert_close(compiled(images), model(images), atol=1e-6, rtol=1e-5)
-    assert len(graphs) == 1, (changes, len(graphs))
+    for learning in (True, False):  # a graph each
+        with torch.set_grad_enabled(learning):
+            for size in (2, 3, 7):
+                images = torch.randn(size, 3, 16, 16)
+                torch.testing.assert_close(compiled(images), model(images), atol=1e-6, rtol=1e-5)
+    assert len(graphs) == 2, (changes, len(graphs))
 """
 
 

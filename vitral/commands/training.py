@@ -66,6 +66,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     pictures = Path(arguments.pictures).resolve()
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
     folder = Path(arguments.out or f"runs/{verb}-{name}")
+    if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and pictures.exists():
+        words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
@@ -84,6 +86,26 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
+
+
+def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
+    """Weights for a fine-tuning that names none: what the run began with, else published ones, if they can be had."""
+    from vitral.errors import VitralError
+    from vitral.run_folder import weights_begun_with
+    from vitral.serving.predictor import choose_device
+    from vitral.weights.published import fetch
+
+    begun, weights = weights_begun_with(folder)
+    if begun:
+        return {} if weights is None else {"model.weights": weights}
+    name = "ViT-Ti/16" if choose_device(device).type == "cpu" else "ViT-B/16"
+    try:
+        fetch(name)
+    except VitralError as error:
+        screen.warn(f"{error} Until then training starts from nothing, which takes longer and ends worse.")
+        return {}
+    screen.decide(f"no weights were named with --model: it starts from the published {name}")
+    return {"model.weights": name}
 
 
 def _length(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 On x86 processors torch's path for a float32 dense layer writes the bias into the result, multiplies onto it, and
 sweeps over the memory once more for the GELU. oneDNN, which comes with torch, does all three while the numbers are in
-the cache. Everywhere else (GPU, other precisions, tracing for compile and export) the layer is torch's.
+the cache. Everywhere else (GPU, other precisions, export, training under torch.compile) the layer is torch's.
 
 Outside of training a picture gets the same bits whatever else is in its batch.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -28,6 +27,14 @@ ALIGNED_ROWS = 32
 """Queries that fill one block of torch's CPU attention."""
 
 
+ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # the compiler's own: its absence must only cost speed
+)
+"""Whether this machine's dense layers run through oneDNN."""
+
+
 class Dense(nn.Linear):
     """A linear layer, with a GELU behind it if asked for."""
 
@@ -44,6 +51,8 @@ def dense(
     """x W^T + b, then GELU if asked for."""
     onednn = _onednn_takes(x, weight)
     if onednn and not torch.is_grad_enabled():
+        if x.numel() == weight.shape[1]:  # a single row takes another kernel, which rounds differently: make it two
+            return _onednn(torch.stack([x, x]), weight, bias, gelu)[0]
         return _onednn(x, weight, bias, gelu)
     y: Tensor = _Dense.apply(x, weight, bias) if onednn else F.linear(x, weight, bias)  # type: ignore[no-untyped-call]
     return y if gelu is None else F.gelu(y, approximate=APPROXIMATE[gelu])
@@ -94,20 +103,10 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None) -
 
 def _onednn_takes(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
+        ONEDNN
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()  # an exported model must not depend on it
+        and not (torch.compiler.is_compiling() and torch.is_grad_enabled())  # the compiler derives gradients itself
         and not torch.is_autocast_enabled("cpu")
-        and bool(torch.backends.mkldnn.enabled)
-        and _onednn_is_here()
-    )
-
-
-@cache
-def _onednn_is_here() -> bool:
-    # Inductor's own operation: not promised to stay, so its absence must only cost speed.
-    return (
-        torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
