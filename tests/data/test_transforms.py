@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 
 from vitral.config import AugmentationConfig, Preprocessing
-from vitral.data.geometry import inception_box
+from vitral.data.geometry import inception_box, mirrored
 from vitral.data.preprocessing import prepare
 from vitral.data.random_streams import sample_generator
 from vitral.data.transforms import augment, cut, erase, jitter
@@ -240,3 +240,13 @@ def test_any_picture_comes_out_at_the_cuts_size_and_stays_unchanged(
     assert view.shape == (*crop, 3)
     assert view.dtype == np.uint8
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (224, 224), (500, 375), (2, 20_000)])
+def test_mirrored_is_left_for_right(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    found = mirrored(image)
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, image[:, ::-1])
+    image.flags.writeable = False
+    assert np.array_equal(mirrored(image[:, :1]), image[:, :1])

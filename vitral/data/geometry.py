@@ -24,6 +24,10 @@ CROP_ATTEMPTS = 100
 """Boxes drawn before the whole picture is taken (default of tf.image.sample_distorted_bounding_box)."""
 
 
+TORCH_GRAIN = 32_768
+"""Values up to which torch does not divide a simple operation among threads (at::internal::GRAIN_SIZE)."""
+
+
 class Box(NamedTuple):
     """A rectangle of whole pixels."""
 
@@ -53,10 +57,17 @@ def resize(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
         return _nearest(image, size)
     # W: torch warns of read-only arrays, which is what Pillow hands out.
     packed = torch.from_numpy(np.require(image, requirements=["C", "W"]))
-    channels_last = packed.permute(2, 0, 1)[None]
+    channels_last = packed[None].permute(0, 3, 1, 2)  # the batch first: only so torch answers in the same layout
     resized = torch.nn.functional.interpolate(channels_last, tuple(size), mode=interpolation, antialias=True)
     pixels: Pixels = np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
     return pixels
+
+
+def mirrored(image: Pixels) -> Pixels:
+    """A copy with left and right exchanged, in strips small enough for torch to stay on the caller's thread."""
+    rows = max(1, TORCH_GRAIN // (3 * image.shape[1]))
+    source = torch.from_numpy(np.require(image, requirements="W"))
+    return np.concatenate([strip.flip(1).numpy() for strip in source.split(rows)])
 
 
 def shorter_side(height: int, width: int, size: int) -> Size:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from vitral.config import AugmentationConfig, Preprocessing
-from vitral.data.geometry import Box, Pixels, inception_box, random_box, resize
+from vitral.data.geometry import Box, Pixels, inception_box, mirrored, random_box, resize
 from vitral.data.preprocessing import prepare, resize_whole
 from vitral.data.randaugment import blend, greyscale, randaugment
 
@@ -39,7 +39,7 @@ def augment(
     """
     image = cut(image, rng, augmentation, preprocessing)
     if augmentation.flip and rng.random() < 0.5:
-        image = np.ascontiguousarray(image[:, ::-1])
+        image = mirrored(image)
     if augmentation.colour_jitter > 0:
         image = jitter(image, rng, augmentation.colour_jitter)
     image = randaugment(image, rng, augmentation.randaugment_layers, augmentation.randaugment_magnitude)
