@@ -168,8 +168,9 @@ class Session:
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = "mean_average_precision" if self.dataset.multi_label else "top1"
         value = result.metrics[chief]
-        if progress.best is None or value >= progress.best:
-            progress.best, progress.best_step = value, progress.step
+        loss = result.metrics.get("loss")
+        if progress.improves(value, loss):
+            progress.best, progress.best_loss, progress.best_step = value, loss, progress.step
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
         self.screen.end_progress()

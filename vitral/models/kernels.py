@@ -50,6 +50,8 @@ def dense(
 ) -> Float[Tensor, "*rows out"]:
     """x W^T + b, then GELU if asked for."""
     onednn = _onednn_takes(x, weight)
+    if onednn and torch.compiler.is_compiling():
+        return _opaque(x, weight, bias, gelu or "")
     if onednn and not torch.is_grad_enabled():
         if x.numel() == weight.shape[1]:  # a single row takes another kernel, which rounds differently: make it two
             return _onednn(torch.stack([x, x]), weight, bias, gelu)[0]
@@ -93,6 +95,17 @@ class _Dense(torch.autograd.Function):
 def _times(gradient: Tensor, weight: Tensor) -> Tensor:
     """`gradient @ weight`; by torch's product where that has to be differentiated once more."""
     return gradient @ weight if torch.is_grad_enabled() else _onednn(gradient, weight.t(), None, None)
+
+
+@torch.library.custom_op("vitral::dense", mutates_args=())
+def _opaque(x: Tensor, weight: Tensor, bias: Tensor, gelu: str) -> Tensor:
+    """The same for the compiler, which would take oneDNN's operation apart."""
+    return _onednn(x, weight, bias, gelu or None)  # type: ignore[arg-type]
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor, gelu: str) -> Tensor:  # noqa: ARG001
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None) -> Tensor:

@@ -26,7 +26,7 @@ class Progress:
     """What changes during training.
 
     `sums` gathers loss, right answers and pictures since the last line of metrics; `evaluated` is the step of
-    the last evaluation, `best` the best validation value so far and `best_step` its step.
+    the last evaluation, `best` the best validation value so far, `best_loss` and `best_step` its loss and step.
     """
 
     model: nn.Module
@@ -36,6 +36,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     evaluated: int = 0
     best: float | None = None
+    best_loss: float | None = None
     best_step: int = 0
 
     @property
@@ -54,9 +55,18 @@ class Progress:
                     named[f"optimizer/{key}/{name}"] = value
         return named
 
+    def improves(self, value: float, loss: float | None) -> bool:
+        """Whether this validation value is the best so far; between equals the lower loss is better, else the later.
+
+        On few pictures many models get all of them right; the loss still tells which is surer.
+        """
+        if self.best is None or value != self.best:
+            return self.best is None or value > self.best
+        return loss is None or self.best_loss is None or loss <= self.best_loss
+
     def state(self) -> dict[str, Any]:
         """Every number that a resumed run needs."""
-        return {name: getattr(self, name) for name in ("step", "sums", "evaluated", "best", "best_step")}
+        return {name: getattr(self, name) for name in ("step", "sums", "evaluated", "best", "best_loss", "best_step")}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from `tensors()` and `state()` of an earlier process; strict about every name."""
