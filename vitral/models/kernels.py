@@ -24,7 +24,7 @@ APPROXIMATE = {"tanh": "tanh", "exact": "none"}
 
 
 ALIGNED_ROWS = 32
-"""Queries that fill one block of torch's CPU attention."""
+"""Queries that fill one block of torch's CPU attention; no dense layer gets fewer rows outside of training."""
 
 
 ONEDNN = (
@@ -53,9 +53,12 @@ def dense(
     if onednn and torch.compiler.is_compiling():
         return _opaque(x, weight, bias, gelu or "")
     if onednn and not torch.is_grad_enabled():
-        if x.numel() == weight.shape[1]:  # a single row takes another kernel, which rounds differently: make it two
-            return _onednn(torch.stack([x, x]), weight, bias, gelu)[0]
-        return _onednn(x, weight, bias, gelu)
+        rows = x.shape[:-1].numel()
+        if rows >= ALIGNED_ROWS:
+            return _onednn(x, weight, bias, gelu)
+        # Few rows take other kernels, which round differently: there are always enough.
+        enough = F.pad(x.reshape(-1, x.shape[-1]), (0, 0, 0, ALIGNED_ROWS - rows))
+        return _onednn(enough, weight, bias, gelu)[:rows].view(*x.shape[:-1], weight.shape[0])
     y: Tensor = _Dense.apply(x, weight, bias) if onednn else F.linear(x, weight, bias)  # type: ignore[no-untyped-call]
     return y if gelu is None else F.gelu(y, approximate=APPROXIMATE[gelu])
 
