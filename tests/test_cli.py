@@ -144,7 +144,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "a table of missing files": (lambda t, p, m: ["train", text(t / "t.csv", "path,label\nx.png,a\ny.png,b\n")], 66, "x.png"),
     "an unknown table": (lambda t, p, m: ["train", text(t / "t.xlsx")], 2, "csv"),
     "missing weights": (lambda t, p, m: ["finetune", p, "--model", t / "none"], 66, "no weights at"),
-    "broken weights": (lambda t, p, m: ["evaluate", broken_weights(t / "w"), p], 65, "no known layout"),
+    "broken weights": (lambda t, p, m: ["evaluate", broken_weights(t / "w"), p], 65, "cannot be read as safetensors"),
     "weights of another width": (lambda t, p, m: ["finetune", p, "--model", m, "--model.width", "32", "--out", t / "r"], 65, "of another shape"),
     "evaluate on other classes": (lambda t, p, m: ["evaluate", m, others(t / "z")], 65, "zebra"),
     "a split that is not there": (lambda t, p, m: ["evaluate", m, p, "--split", "tset"], 2, "test"),

@@ -129,22 +129,22 @@ def _checked(value: Any, knob: Knob) -> Any:
         value = tuple(value)
     if isinstance(value, numbers.Number) and not isinstance(value, bool | int | float | complex):
         value = int(value) if isinstance(value, numbers.Integral) else float(value)  # type: ignore[arg-type]
-    if not _fits(value, knob.type):
+    if not fits(value, knob.type):
         raise UsageError(f"{knob.name} cannot be {value!r}: it takes {describe(knob.type)}.")
     return value
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
+        return any(fits(value, option) for option in arguments)
     if origin is Literal:
         return value in arguments
     if origin is tuple:
         if not isinstance(value, tuple):
             return False
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)

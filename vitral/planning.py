@@ -14,8 +14,7 @@ from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TRAIN, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import configuration
-from vitral.models.vit import ViTConfig
+from vitral.models import Configuration, changed, configuration
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -82,16 +81,18 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     return Plan(config, dataset, pretrained, (*dataset.notes, *decisions), tuple(problems))
 
 
-def model_config(config: RunConfig, classes: int) -> ViTConfig:
+def model_config(config: RunConfig, classes: int) -> Configuration:
     """The network of a run from scratch."""
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
-    return configuration(config.model.name, num_classes=classes, **model_overrides(config))
+    named = configuration(config.model.name)
+    return changed(named, num_classes=classes, **model_overrides(config, named))
 
 
-def model_overrides(config: RunConfig) -> dict[str, Any]:
-    """Fields of `ViTConfig` that the run sets itself."""
-    return {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze") and v is not None}
+def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
+    """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
+    of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze")}
+    return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 
 
 def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
@@ -131,7 +132,7 @@ def _ask(
         gpu=on_gpu,
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
-        patch_size=configuration(words["model.name"]).patch_size if words.get("model.name") else None,
+        patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
     config, said = recipe.choose(facts)

@@ -25,7 +25,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN
 from vitral.errors import NonFiniteError
 from vitral.evaluation import evaluate_split, threads
-from vitral.models.vit import VisionTransformer, layer_index
+from vitral.models import Network, build_network
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
 from vitral.run_folder import alone, open_folder, require_space
@@ -136,16 +136,16 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
     screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
 
 
-def _network(plan: Plan, screen: Screen) -> VisionTransformer:
+def _network(plan: Plan, screen: Screen) -> Network:
     config, classes = plan.config, plan.dataset.classes
     torch.manual_seed(config.training.seed)
     if plan.pretrained is None:
-        network = VisionTransformer(model_config(config, len(classes)))
+        network = build_network(model_config(config, len(classes)))
         count = sum(parameter.numel() for parameter in network.parameters())
         screen.decide(f"{config.model.name} from scratch, {count:,} parameters")
         return network
-    changes = model_overrides(config)
-    if plan.pretrained.classes != classes:
+    changes = model_overrides(config, plan.pretrained.config)
+    if plan.pretrained.classes != classes and hasattr(plan.pretrained.config, "representation_size"):
         # A single zero-initialised layer in place of pre-logits and head (section 3.2 of arXiv 2010.11929).
         changes.setdefault("representation_size", None)
     network, report = build(plan.pretrained, classes, **changes)
@@ -154,11 +154,8 @@ def _network(plan: Plan, screen: Screen) -> VisionTransformer:
     return network
 
 
-def _progress(network: VisionTransformer, config: RunConfig) -> Progress:
-    depth = network.config.depth
-    groups = parameter_groups(
-        network.named_parameters(), config.optimizer, lambda name: layer_index(name, depth), depth + 1
-    )
+def _progress(network: Network, config: RunConfig) -> Progress:
+    groups = parameter_groups(network.named_parameters(), config.optimizer, network.layer_index, network.num_layers - 1)
     average = Average(network, config.training.average) if config.training.average else None
     return Progress(network, build_optimizer(groups, config.optimizer), average)
 
@@ -177,7 +174,7 @@ def _frozen(frozen: list[str]) -> list[str]:
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:
-    known = plan.pretrained.descriptions if plan.pretrained else {}
+    known = plan.pretrained.described.descriptions if plan.pretrained else {}
     return {name: known[name] for name in plan.dataset.classes if name in known}
 
 

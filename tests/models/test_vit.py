@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from tests import peers
 from vitral.errors import UsageError
-from vitral.models import VARIANTS, configuration, create_model
+from vitral.models import configuration, create_model
 from vitral.models.positions import resize_positions, sincos2d
-from vitral.models.vit import VisionTransformer, ViTConfig, layer_index
+from vitral.models.vit import VARIANTS, VisionTransformer, ViTConfig
 
 AUTHORS_COUNTS = {
     # vision_transformer's models_test.py, 1,000 classes: at 224 and at 384 (H/14: 518) pixels
@@ -282,9 +282,9 @@ def test_a_picture_has_the_same_tokens_alone_and_in_a_batch(changes: dict[str, o
     model = tiny(width=64, num_heads=4, **changes)
     images = torch.randn(32, 3, 16, 16)
     with torch.inference_mode():
-        together = model.tokens(images)
+        together = model.encode(images)
         for size in (1, 3, 16):
-            assert torch.equal(torch.cat([model.tokens(part) for part in images.split(size)]), together)
+            assert torch.equal(torch.cat([model.encode(part) for part in images.split(size)]), together)
 
 
 def test_exports_with_a_dynamic_batch() -> None:
@@ -293,12 +293,12 @@ def test_exports_with_a_dynamic_batch() -> None:
         model, (torch.randn(2, 3, 16, 16),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
     ).module()
     images = torch.randn(7, 3, 16, 16)
-    torch.testing.assert_close(exported(images), model(images), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(exported(images), model(images), atol=1e-5, rtol=1e-5)
 
 
 def test_layers_count_from_the_embedding_to_the_head() -> None:
     model = tiny(representation_size=8)
-    layers = {name: layer_index(name, 2) for name in model.state_dict()}
+    layers = {name: model.layer_index(name) for name in model.state_dict()}
     assert {layers[n] for n in ("class_token", "position_embedding", "patch_embedding.weight")} == {0}
     assert (layers["blocks.0.norm1.weight"], layers["blocks.1.mlp.fc2.bias"]) == (1, 2)
     assert {layers[n] for n in ("norm.weight", "pre_logits.bias", "head.weight")} == {3}
@@ -328,12 +328,13 @@ def test_impossible_models_are_refused_with_a_way_out(name: str, overrides: dict
 
 def test_shapes_in_signatures_are_checked_while_testing() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="n c h w"):
-        tiny().tokens(torch.randn(3, 16, 16))
+        tiny().encode(torch.randn(3, 16, 16))
 
 
 COMPILED = """
 import torch
 from vitral.models.vit import VisionTransformer, ViTConfig
+torch.manual_seed(0)
 for changes in ({}, {"pool": "gap"}, {"pool": "map"}, {"positions": "sincos2d"}):
     torch._dynamo.reset()
     model, graphs = VisionTransformer(ViTConfig(4, 16, 2, 32, 2, (16, 16), 3, **changes)).eval(), []
@@ -343,7 +344,7 @@ for changes in ({}, {"pool": "gap"}, {"pool": "map"}, {"positions": "sincos2d"})
         with torch.set_grad_enabled(learning):
             for size in (2, 3, 7):
                 images = torch.randn(size, 3, 16, 16)
-                torch.testing.assert_close(compiled(images), model(images), atol=1e-6, rtol=1e-5)
+                torch.testing.assert_close(compiled(images), model(images), atol=1e-5, rtol=1e-5)
     assert len(graphs) == 2, (changes, len(graphs))
 """
 

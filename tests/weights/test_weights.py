@@ -16,6 +16,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, StorageError
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.weights import build, folder, read, timm
+from vitral.weights.layout import Described
 
 CONFIG = {
     "architecture": "vit_tiny_patch16_224",
@@ -66,11 +67,14 @@ def test_timms_preprocessing_and_class_names_come_along(timm_folder: Path) -> No
     assert pretrained.classes == ("a", "b", "c")
 
 
-def test_every_timm_name_goes_there_and_back(timm_folder: Path) -> None:
-    for name in load_file(timm_folder / "model.safetensors"):
-        ours = timm.to_ours(name)
-        assert ours is not None
-        assert timm.to_theirs(ours) == name
+def test_what_is_read_and_written_back_has_the_same_bits(timm_folder: Path, tmp_path: Path) -> None:
+    pretrained = read(timm_folder)
+    network, _ = build(pretrained)
+    timm.write(tmp_path, pretrained.described, network.state_dict())
+    before, after = (load_file(place / "model.safetensors") for place in (timm_folder, tmp_path))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read(tmp_path).described == pretrained.described
 
 
 def test_the_same_classes_keep_the_head_and_others_get_zeros(timm_folder: Path) -> None:
@@ -104,7 +108,7 @@ def damaged(timm_folder: Path, place: Path, change: object) -> Path:
         (lambda t: t.pop("norm.weight"), "missing norm.weight"),
         (lambda t: t.update({"blocks.0.attn.qkv.weight": torch.zeros(576, 100)}), r"\[576, 100\] in the file"),
         (lambda t: t.update({"blocks.12.norm1.weight": torch.zeros(192)}), "left over blocks.12.norm1.weight"),
-        (lambda t: t.update({"dist_token": torch.zeros(1, 1, 192)}), "no ViT has: dist_token"),
+        (lambda t: t.update({"dist_token": torch.zeros(1, 1, 192)}), "left over dist_token"),
         (lambda t: t.update({"pos_embed": torch.zeros(1, 6, 192)}), "position_embedding: \\[1, 6, 192\\]"),
     ],
 )
@@ -125,9 +129,8 @@ def artefact(place: Path) -> tuple[Path, VisionTransformer]:
     torch.manual_seed(0)
     network = VisionTransformer(ViTConfig(4, 16, 1, 32, 2, (8, 12), 2, representation_size=8, pool="map"))
     torch.nn.init.normal_(network.head.weight)
-    folder.write(
-        place, network, Preprocessing((8, 12), None), ("cat", "dög"), {"cat": "Felis"}, False, {"top1": 0.5}, "# card"
-    )
+    described = Described(network.config, Preprocessing((8, 12), None), ("cat", "dög"), {"cat": "Felis"})
+    folder.write_model(place, described, network.state_dict(), {"top1": 0.5}, "# card")
     return place, network
 
 
@@ -138,7 +141,7 @@ def test_a_model_folder_gives_back_what_went_in(tmp_path: Path) -> None:
     assert loaded.config == network.config
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
     assert (pretrained.preprocessing, pretrained.classes) == (Preprocessing((8, 12), None), ("cat", "dög"))
-    assert (pretrained.descriptions, pretrained.metrics) == ({"cat": "Felis"}, {"top1": 0.5})
+    assert (pretrained.described.descriptions, pretrained.metrics) == ({"cat": "Felis"}, {"top1": 0.5})
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -156,7 +159,8 @@ def test_a_failed_write_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(folder, "save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
-        folder.write(place, network, Preprocessing((8, 12)), ("x", "y"), {}, False, {}, "")
+        described = Described(network.config, Preprocessing((8, 12)), ("x", "y"))
+        folder.write_model(place, described, network.state_dict(), {}, "")
     assert (place / "model.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 

@@ -1,29 +1,51 @@
-"""Every model by its paper's name: `VARIANTS`, and `create_model`."""
+"""Every model by its paper's name: `VARIANTS`, `configuration` and `create_model`; `FAMILIES` makes them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import torch
 
 from vitral.errors import UsageError
 from vitral.models import vit
-from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.models.network import Configuration, Network
+from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
 
-VARIANTS: dict[str, ViTConfig] = {**vit.VARIANTS}
+__all__ = ["FAMILIES", "VARIANTS", "Configuration", "Family", "Network"]
+__all__ += ["build_network", "changed", "configuration", "create_model", "family_of"]
+
+AnyConfig = TypeVar("AnyConfig")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one file: what they are made from, what is made, and the published variants by name."""
+
+    config: type[Any]
+    network: type[Network]
+    variants: Mapping[str, Any]
+
+
+FAMILIES: dict[str, Family] = {
+    "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+}
+"""Every family by the name that a model folder's config.json gives it."""
+
+VARIANTS: dict[str, Any] = {name: config for family in FAMILIES.values() for name, config in family.variants.items()}
 """Configuration of every published variant, by the papers' names."""
 
 
-def configuration(name: str, **overrides: Any) -> ViTConfig:
+def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
     A name need not be in `VARIANTS`: "ViT-S/4" is any size of `vit.SIZES` with any patch size.
 
     Args:
-        overrides: fields of `ViTConfig`; an `image_size` may be one number for a square.
+        overrides: fields of the family's configuration; an `image_size` may be one number for a square.
 
     Raises:
         UsageError: unknown name or field, or values that do not fit together; the nearest names are given.
@@ -33,25 +55,48 @@ def configuration(name: str, **overrides: Any) -> ViTConfig:
         base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
     else:
         base = look_up("model", name, VARIANTS)
-    known = [f.name for f in fields(ViTConfig)]
+    return changed(base, **overrides)
+
+
+def changed(config: AnyConfig, **overrides: Any) -> AnyConfig:
+    """A copy of a configuration with some fields changed; an `image_size` may be one number for a square.
+
+    Raises:
+        UsageError: its family has no such field, or the values do not fit together.
+    """
+    known = [f.name for f in fields(config)]  # type: ignore[arg-type]
     for key in overrides:
         if key not in known:
             close = nearest(key, known)
-            raise UsageError(f"a ViT has no field {key!r}: did you mean {' or '.join(close or known)}?")
+            raise UsageError(f"{_called(config)} has no field {key!r}: did you mean {' or '.join(close or known)}?")
     if isinstance(overrides.get("image_size"), int):
         overrides["image_size"] = (overrides["image_size"],) * 2
-    return replace(base, **overrides)
+    return replace(config, **overrides)  # type: ignore[type-var]
 
 
-def _near_224(patch_size: int) -> tuple[int, int]:
-    side = max(1, 224 // patch_size) * patch_size
-    return side, side
+def family_of(config: Any) -> str:
+    """The key in `FAMILIES` of a configuration's family."""
+    return next(name for name, family in FAMILIES.items() if type(config) is family.config)
 
 
-def create_model(name: str, *, device: str | torch.device = "cpu", **overrides: Any) -> VisionTransformer:
+def build_network(config: Any) -> Network:
+    """The network of a configuration, freshly initialised."""
+    return FAMILIES[family_of(config)].network(config)
+
+
+def create_model(name: str, *, device: str | torch.device = "cpu", **overrides: Any) -> Network:
     """A freshly initialised model on `device` ("meta" builds only the shapes), in evaluation mode.
 
     >>> create_model("ViT-B/16", num_classes=10)
     """
     with torch.device(device):
-        return VisionTransformer(configuration(name, **overrides)).eval()
+        return build_network(configuration(name, **overrides)).eval()
+
+
+def _called(config: Any) -> str:
+    return f"a {type(config).__name__.removesuffix('Config')}"
+
+
+def _near_224(patch_size: int) -> tuple[int, int]:
+    side = max(1, 224 // patch_size) * patch_size
+    return side, side

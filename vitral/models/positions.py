@@ -5,10 +5,15 @@ Letters as in `vitral.models.vit`: N patches, t or u tokens, D width of a token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from vitral.errors import DataError
 
 
 def sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 N D"]:
@@ -20,19 +25,67 @@ def sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 N D"]:
     return table.to(torch.float32)[None]
 
 
-def resize_positions(
-    positions: Float[Tensor, "1 t D"], old: tuple[int, int], new: tuple[int, int]
-) -> Float[Tensor, "1 u D"]:
-    """Interpolate learned positions to another grid (section 3.2 of the paper).
+ResizeRule = Literal["google", "timm", "timm-npz", "huggingface", "torchvision"]
+"""Whose interpolation brings learned positions to another grid. They differ by up to a quarter of the table's norm."""
 
-    Bilinear with the corners aligned, as `scipy.ndimage.zoom(order=1)` in the authors' code. Rows before the
-    grid (the class token's) are kept as they are; how many there are is counted, t - old[0] old[1].
+RESIZE: dict[str, dict[str, Any]] = {
+    # Bilinear with the corners aligned, as scipy.ndimage.zoom(order=1) in the authors' code (section 3.2).
+    "google": {"mode": "bilinear", "align_corners": True},
+    "timm": {"mode": "bicubic", "align_corners": False, "antialias": True},
+    "timm-npz": {"mode": "bilinear", "align_corners": False},  # what timm does with the authors' files
+    "huggingface": {"mode": "bicubic", "align_corners": False},  # DeiT's and MAE's code too
+    "torchvision": {"mode": "bicubic", "align_corners": True},
+}
+"""Each rule as arguments of `torch.nn.functional.interpolate`."""
+
+
+def resize_positions(
+    positions: Float[Tensor, "1 t D"], old: tuple[int, int], new: tuple[int, int], rule: ResizeRule = "google"
+) -> Float[Tensor, "1 u D"]:
+    """Interpolate learned positions to another grid (section 3.2 of the paper), by one of `RESIZE`.
+
+    Rows before the grid (the class token's) are kept as they are; how many there are is counted,
+    t - old[0] old[1].
     """
     if old == new:
         return positions
     prefix = positions.shape[1] - old[0] * old[1]
     grid = positions[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
-    exact = grid.to(torch.float32 if grid.device.type == "mps" else torch.float64)
-    grid = F.interpolate(exact, size=new, mode="bilinear", align_corners=True)
+    # In double precision, so that no processor rounds it differently; the peers' rules as they compute them.
+    exact = rule == "google" and grid.device.type != "mps"
+    grid = F.interpolate(grid.to(torch.float64 if exact else torch.float32), size=new, **RESIZE[rule])
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)
     return torch.cat([positions[:, :prefix], grid], dim=1)
+
+
+class OnGrid(Protocol):
+    """A configuration whose positions lie on a grid."""
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    @property
+    def grid_size(self) -> tuple[int, int]: ...
+
+    @property
+    def position_resize(self) -> ResizeRule: ...
+
+
+def resized_table(name: str, tensors: Mapping[str, Tensor], old: OnGrid, new: OnGrid, prefix: int) -> dict[str, Tensor]:
+    """`{name: tensors[name] on the grid of new}`, or nothing where there is nothing to do.
+
+    Args:
+        prefix: rows before the grid's.
+
+    Raises:
+        DataError: the table has not the rows that `old` makes.
+    """
+    if name not in tensors or old.grid_size == new.grid_size:
+        return {}
+    rows, wanted = tensors[name].shape[1], prefix + old.grid_size[0] * old.grid_size[1]
+    if rows != wanted:
+        raise DataError(
+            f"the weights have {rows} positions where image size {old.image_size[0]}x{old.image_size[1]} makes "
+            f"{wanted}: config.json is wrong."
+        )
+    return {name: resize_positions(tensors[name], old.grid_size, new.grid_size, new.position_resize)}

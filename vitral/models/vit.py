@@ -12,6 +12,7 @@ in `kernels`, position tables in `positions`, the distributions that parameters 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from torch.utils.checkpoint import checkpoint
 from vitral.errors import UsageError
 from vitral.models.initial import lecun_normal, xavier_uniform
 from vitral.models.kernels import Dense, Gelu, attend, dense
-from vitral.models.positions import resize_positions, sincos2d
+from vitral.models.network import Network
+from vitral.models.positions import ResizeRule, resize_positions, resized_table, sincos2d
 
 LAYER_NORM_EPS = 1e-6
 """flax's default, with which every published ViT was trained (the Transformers library defaults to 1e-12)."""
@@ -55,6 +57,7 @@ class ViTConfig:
     head_bias: float = 0.0
     checkpoint_blocks: bool = False
     channels: int = 3
+    position_resize: ResizeRule = "google"  # how learned positions are brought to another grid
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
@@ -75,6 +78,11 @@ class ViTConfig:
     def grid_size(self) -> tuple[int, int]:
         """Rows and columns of patches at `image_size`."""
         return grid_of(self.image_size, self.patch_size)
+
+    @property
+    def stride(self) -> int:
+        """Pixels, each way, for one token."""
+        return self.patch_size
 
     @property
     def prefix_tokens(self) -> int:
@@ -195,12 +203,14 @@ class AttentionPool(nn.Module):
 # The whole -----------------------------------------------------------------------------------------
 
 
-class VisionTransformer(nn.Module):
-    """Pictures in, class scores out.
+class VisionTransformer(Network):
+    """Pictures in, class scores out: `forward` is `head(pooled(encode(images)))`.
 
-    `forward` is `classify(tokens(images))`. Pictures of another size than `config.image_size` are welcome as
-    long as the patch size divides them: learned positions are interpolated on the way.
+    Pictures of another size than `config.image_size` are welcome as long as the patch size divides them: learned
+    positions are interpolated on the way.
     """
+
+    config: ViTConfig
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -237,10 +247,10 @@ class VisionTransformer(nn.Module):
         if self.config.pool == "token":
             x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         if self.config.positions == "learned":
-            x = x + resize_positions(self.position_embedding, self.config.grid_size, grid)
+            x = x + resize_positions(self.position_embedding, self.config.grid_size, grid, self.config.position_resize)
         return self.dropout(x)
 
-    def tokens(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
+    def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """The encoder's normalised output, class token first where there is one."""
         x = self.embed(images)
         for block in self.blocks:
@@ -258,16 +268,22 @@ class VisionTransformer(nn.Module):
             y = tokens[:, 0] if self.config.pool == "token" else tokens.mean(dim=1)
         return y if self.config.representation_size is None else torch.tanh(self.pre_logits(y))
 
-    def features(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n R"]:
-        """What the head sees: the picture's representation, for probes and nearest neighbours."""
-        return self.pooled(self.tokens(images))
+    @property
+    def num_layers(self) -> int:
+        """The embedding, the blocks, and the rest."""
+        return self.config.depth + 2
 
-    def classify(self, tokens: Float[Tensor, "n t D"]) -> Float[Tensor, "n K"]:
-        """Class scores of encoded tokens."""
-        return self.head(self.pooled(tokens))
+    def layer_index(self, name: str) -> int:
+        """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        embedding = name.startswith(("patch_embedding.", "class_token", "position_embedding"))
+        return 0 if embedding else self.config.depth + 1
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n K"]:
-        return self.classify(self.tokens(images))
+    @staticmethod
+    def resized(tensors: Mapping[str, Tensor], old: ViTConfig, new: ViTConfig) -> dict[str, Tensor]:
+        """Learned positions on another grid, by the rule of `new`."""
+        return resized_table("position_embedding", tensors, old, new, old.prefix_tokens)
 
 
 # Initial values ------------------------------------------------------------------------------------
@@ -331,10 +347,3 @@ VARIANTS = {
     name: ViTConfig(patch_size=int(name.split("/")[1]), **SIZES[name.split("/")[0].removeprefix("ViT-")])
     for name in NAMES
 }
-
-
-def layer_index(name: str, depth: int) -> int:
-    """The layer that a parameter belongs to, for layer-wise decay: 0 embedding, 1 to L blocks, L + 1 the rest."""
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1
-    return 0 if name.startswith(("patch_embedding.", "class_token", "position_embedding")) else depth + 1

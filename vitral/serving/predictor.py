@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitral.config import Preprocessing
@@ -18,8 +17,9 @@ from vitral.data.loader import Batch, batches
 from vitral.data.preprocessing import normalise, prepare
 from vitral.datasets.dataset import Source
 from vitral.errors import UnavailableError, UsageError
-from vitral.models.vit import VisionTransformer
+from vitral.models import Network
 from vitral.weights import build, folder, read
+from vitral.weights.layout import Described
 
 BATCH_SIZE = 32
 """Pictures per forward pass."""
@@ -46,7 +46,7 @@ class Model:
 
     def __init__(
         self,
-        network: VisionTransformer,
+        network: Network,
         preprocessing: Preprocessing,
         classes: Sequence[str],
         descriptions: dict[str, str] | None = None,
@@ -84,14 +84,15 @@ class Model:
     def logits(self, pixels: np.ndarray) -> Tensor:
         """Scores [n, classes] float32 on the CPU, of pixels [n, height, width, 3] uint8.
 
-        The row of a picture has the same bits whatever else is in the batch.
+        The row of a Vision Transformer's picture has the same bits whatever else is in the batch. (Convolutions
+        choose their kernels by the size of the batch; theirs agree to rounding.)
         """
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        tokens = self.network.tokens(normalise(images, self.preprocessing.mean, self.preprocessing.std))
+        encoded = self.network.encode(normalise(images, self.preprocessing.mean, self.preprocessing.std))
         # Products with few rows take paths through the matrix library that round differently, so the head always
         # sees BATCH_SIZE rows. (The encoder has a row for each token, and no such paths.)
-        parts = [F.pad(part, (0, 0, 0, 0, 0, BATCH_SIZE - len(part))) for part in tokens.split(BATCH_SIZE)]
-        return torch.cat([self.network.classify(part) for part in parts])[: len(tokens)].float().cpu()
+        parts = [_filled(part) for part in encoded.split(BATCH_SIZE)]
+        return torch.cat([self.network.classify(part) for part in parts])[: len(encoded)].float().cpu()
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Scores [n, classes] as probabilities."""
@@ -138,7 +139,9 @@ class Model:
     def features(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
-        found = [np.zeros((0, self.network.head.in_features), dtype=np.float32)]
+        found = [
+            np.zeros((0, self.network.get_parameter(f"{self.network.HEADS[0]}.weight").shape[1]), dtype=np.float32)
+        ]
         for batch in self.batches(sources, workers=workers):
             for _, error in batch.unreadable:
                 raise error
@@ -151,17 +154,12 @@ class Model:
     def save(self, path: str | Path, card: str = "") -> Path:
         """Write a model folder (see `vitral.weights.folder`) and return its path."""
         target = Path(path)
-        folder.write(
-            target,
-            self.network,
-            self.preprocessing,
-            self.classes,
-            self.descriptions,
-            self.multi_label,
-            self.metrics,
-            card,
-        )
+        folder.write_model(target, self.described(), self.network.state_dict(), self.metrics, card)
         return target
+
+    def described(self) -> Described:
+        """All of it but the numbers."""
+        return Described(self.network.config, self.preprocessing, self.classes, self.descriptions, self.multi_label)
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
@@ -177,8 +175,8 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         network.to(choose_device(device)),
         pretrained.preprocessing,
         classes,
-        pretrained.descriptions,
-        pretrained.multi_label,
+        pretrained.described.descriptions,
+        pretrained.described.multi_label,
         pretrained.metrics,
     )
 
@@ -205,6 +203,11 @@ def choose_device(name: str) -> torch.device:
             f"device {name} is not there ({count} of its kind): use --device cpu, or see `vitral doctor`."
         )
     return device
+
+
+def _filled(encoded: Tensor) -> Tensor:
+    """Features of up to BATCH_SIZE pictures, followed by zeros up to that many."""
+    return torch.cat([encoded, encoded.new_zeros(BATCH_SIZE - len(encoded), *encoded.shape[1:])])
 
 
 def _is_several(images: Any) -> bool:

@@ -1,74 +1,66 @@
 """Weights in: recognise a layout, read it strictly, build the model they belong to.
 
-`LAYOUTS` has one member per published layout; each says whether a config.json is its own, what model and
-preprocessing it describes, and what each of its names is called here.
+`LAYOUTS` has one member per published layout; each says whether a file is its own, what model and preprocessing it
+describes, and how each tensor of the model is made from those of the file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models.positions import resize_positions
-from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
 from vitral.weights import timm
+from vitral.weights.layout import Described, Layout
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
-
-
-class Layout(Protocol):
-    """What a module of `LAYOUTS` offers."""
-
-    def recognises(self, config: Mapping[str, Any], /) -> bool:
-        """Whether a config.json is of this layout."""
-
-    def read_config(
-        self, config: Mapping[str, Any], folder: Path, /
-    ) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
-        """Model, preprocessing, class names, their descriptions, and whether a picture can have several labels."""
-
-    def to_ours(self, name: str, /) -> str | None:
-        """What a tensor is called here; `None` if it has no meaning."""
-
+from vitral.weights.stored import Stored, open_stored
 
 LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm}
 """Layouts that can be read, by name."""
 
-HEAD = ("head.weight", "head.bias")
+ENDINGS = (".safetensors", ".npz", ".pth", ".bin")
+"""Files in a folder that may be its weights."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights as they stand in a file, under this library's names, with all that came along.
-
-    `tensors` are float32 on the CPU. `classes` may be empty where the file does not name them.
-    """
+    """Weights in their file, and all that came along. The numbers are read by `build`."""
 
     source: Path
     layout: str
-    config: ViTConfig
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    descriptions: dict[str, str]
-    multi_label: bool
-    tensors: dict[str, Tensor]
-    renamed: tuple[tuple[str, str], ...]
+    described: Described
+    stored: Stored
     metrics: dict[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the network."""
+        return self.described.config
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From pixels to its input."""
+        return self.described.preprocessing
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the head's rows; may be empty where nothing names them."""
+        return self.described.classes
 
 
 def read(path: str | Path) -> Pretrained:
-    """Read a folder of weights (or the model.safetensors in it), or published weights by the model's name.
+    """Read a folder of weights, a file of weights, or published weights by the model's name.
 
     Raises:
         UsageError: a model's name under which nothing is published. UnavailableError: it cannot be fetched.
@@ -76,97 +68,138 @@ def read(path: str | Path) -> Pretrained:
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
     source = located(path)
-    folder = source.parent if source.suffix == ".safetensors" else source
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
             f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else "check the path.")
         )
-    file = source if source.is_file() else folder / "model.safetensors"
-    if not file.is_file() or not (folder / "config.json").is_file():
-        raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
-    config = _read_json(folder / "config.json")
-    name = next((name for name, layout in LAYOUTS.items() if layout.recognises(config)), None)
+    file = source if source.is_file() else _weights_in(source)
+    beside = file.parent / "config.json"
+    config = _read_json(beside) if beside.is_file() else {}
+    stored = open_stored(file)
+    name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
-        raise DataError(f"{folder / 'config.json'} is of no known layout: {', '.join(LAYOUTS)} can be read.")
+        raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
     try:
-        described = LAYOUTS[name].read_config(config, folder)
+        described = LAYOUTS[name].describe(stored, config, file.parent)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
-            raise DataError(f"{folder / 'config.json'}: {error}") from error
-        raise DataError(f"{folder / 'config.json'} is not as {name} writes it ({error}): fetch it again.") from error
-    tensors, renamed = _read_tensors(file, LAYOUTS[name].to_ours)
-    metrics = _read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
-    return Pretrained(source, name, *described, tensors, tuple(renamed), metrics)
+            raise DataError(f"{beside if config else file}: {error}") from error
+        raise DataError(
+            f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
+        ) from error
+    metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
+    return Pretrained(source, name, described, stored, metrics)
 
 
-def build(
-    pretrained: Pretrained, classes: Sequence[str] | None = None, **overrides: Any
-) -> tuple[VisionTransformer, LoadReport]:
+def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overrides: Any) -> tuple[Network, LoadReport]:
     """The model that the weights belong to, in evaluation mode, and the account of the load.
 
     Args:
         classes: what the head should tell apart; `None` keeps the file's. The same classes in the same order
             keep the head; any others get a zero head (section 3.2 of arXiv 2010.11929).
-        overrides: fields of `ViTConfig` to change. Another `image_size` resizes the positions; dropping
+        overrides: fields of the configuration to change. Another `image_size` resizes what depends on it; dropping
             `representation_size` drops the pre-logits layer.
 
     Raises:
+        UsageError: the family has no such field.
         DataError: tensors missing, left over or of another shape; both sides are listed.
     """
-    config = replace(pretrained.config, **overrides)
-    tensors = {name: tensor.clone() for name, tensor in pretrained.tensors.items()}  # the model's own, to train
-    report = LoadReport(str(pretrained.source), pretrained.layout, renamed=list(pretrained.renamed))
-    if classes is not None and tuple(classes) != pretrained.classes:
-        config = replace(config, num_classes=len(classes))
-        kept = [tensors.pop(name) for name in HEAD if name in tensors]
+    config = changed(pretrained.config, **overrides)
+    report = LoadReport(str(pretrained.source), pretrained.layout, notes=list(pretrained.described.notes))
+    report.dropped += pretrained.described.left_out.items()
+    tensors = _read_tensors(pretrained, report)
+    new_head = classes is not None and tuple(classes) != pretrained.classes
+    if new_head and classes is not None:
+        config = changed(config, num_classes=len(classes))
+    with torch.device("meta"):
+        network = build_network(config)
+    heads = tuple(f"{layer}.{kind}" for layer in network.HEADS for kind in ("weight", "bias"))
+    if new_head and classes is not None:
+        kept = [tensors.pop(name) for name in heads if name in tensors]
         rows = len(kept[0]) if kept else 0
         report.dropped.append(
             ("head", f"it tells apart {rows} other classes; a zero head for {len(classes)} takes its place")
         )
-    if config.representation_size is None and pretrained.config.representation_size is not None:
-        for name in ("pre_logits.weight", "pre_logits.bias"):
-            tensors.pop(name, None)
-        report.dropped.append(("pre_logits", "the model is built without a pre-logits layer"))
-        if any(name in tensors for name in HEAD):
-            raise DataError("the head needs its pre-logits layer: drop it only together with a new head.")
-    if "position_embedding" in tensors and config.grid_size != pretrained.config.grid_size:
-        old = tensors["position_embedding"]
-        _require_rows(old, pretrained)
-        tensors["position_embedding"] = resize_positions(old, pretrained.config.grid_size, config.grid_size)
-        report.resized.append(("position_embedding", tuple(old.shape), tuple(tensors["position_embedding"].shape)))
-    with torch.device("meta"):
-        network = VisionTransformer(config)
-    _require_equal(network, tensors, report)
+    _drop_pre_logits(config, pretrained.config, tensors, heads, report)
+    for name, tensor in network.resized(tensors, pretrained.config, config).items():
+        report.resized.append((name, tuple(tensors[name].shape), tuple(tensor.shape)))
+        tensors[name] = tensor
+    _require_equal(network, tensors, report, heads if new_head else ())
     network.load_state_dict(tensors, strict=False, assign=True)
-    if network.head.weight.is_meta:
-        network.head = _zero_head(network.head, config.head_bias)
-        report.reinitialised += HEAD
+    for layer in network.HEADS:
+        if network.get_submodule(layer).weight.is_meta:
+            network.set_submodule(layer, _zero_head(network.get_submodule(layer), getattr(config, "head_bias", 0.0)))
+            report.reinitialised += [f"{layer}.weight", f"{layer}.bias"]
     report.read = len(tensors)
     return network.eval().requires_grad_(True), report
 
 
-def _zero_head(like: nn.Linear, bias: float) -> nn.Linear:
+def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tensor]:
+    """Every tensor of the file under the model's names, float32 where it is a fraction, in memory of its own."""
+    stored, described = pretrained.stored, pretrained.described
+    entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
+    known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
+    missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
+    extra = [name for name in stored.shapes if name not in known]
+    if missing or extra:
+        raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
+    tensors: dict[str, Tensor] = {}
+    for entry in entries:
+        try:
+            value = entry.form.read([stored.tensor(name) for name in entry.theirs])
+        except (RuntimeError, IndexError) as error:
+            raise DataError(
+                f"{pretrained.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
+                f"not of layout {pretrained.layout}."
+            ) from error
+        tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
+        if entry.form.name:
+            report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
+        if entry.theirs != (entry.ours,):
+            report.renamed.append((", ".join(entry.theirs), entry.ours))
+    return tensors
+
+
+def _drop_pre_logits(
+    config: Any, stored: Any, tensors: dict[str, Tensor], heads: Sequence[str], report: LoadReport
+) -> None:
+    if getattr(config, "representation_size", None) is not None or getattr(stored, "representation_size", None) is None:
+        return
+    for name in ("pre_logits.weight", "pre_logits.bias"):
+        tensors.pop(name, None)
+    report.dropped.append(("pre_logits", "the model is built without a pre-logits layer"))
+    if any(name in tensors for name in heads):
+        raise DataError("the head needs its pre-logits layer: drop it only together with a new head.")
+
+
+def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
+    assert isinstance(like, nn.Linear), "every head is a linear layer"
     head = nn.Linear(like.in_features, like.out_features)
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, bias)
     return head
 
 
-def _require_rows(positions: Tensor, pretrained: Pretrained) -> None:
-    rows, columns = pretrained.config.grid_size
-    wanted = pretrained.config.prefix_tokens + rows * columns
-    if positions.shape[1] != wanted:
-        raise DataError(
-            f"the weights have {positions.shape[1]} positions where image size "
-            f"{pretrained.config.image_size[0]}x{pretrained.config.image_size[1]} makes {wanted}: config.json is wrong."
-        )
+def _weights_in(folder: Path) -> Path:
+    """The one file of weights in a folder; model.safetensors where there are several."""
+    found = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS and path.is_file())
+    usual = folder / "model.safetensors"
+    if usual in found:
+        return usual
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder} holds several files of weights ({names}): name one of them.")
+    raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
 
 
-def _require_equal(network: nn.Module, tensors: Mapping[str, Tensor], report: LoadReport) -> None:
+def _require_equal(
+    network: nn.Module, tensors: Mapping[str, Tensor], report: LoadReport, new_head: Sequence[str]
+) -> None:
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
-    new_head = HEAD if any(name == "head" for name, _ in report.dropped) else ()
     missing = [name for name in wanted if name not in given and name not in new_head]
     extra = [name for name in given if name not in wanted]
     other = [
@@ -174,16 +207,20 @@ def _require_equal(network: nn.Module, tensors: Mapping[str, Tensor], report: Lo
         for n in given
         if wanted.get(n, given[n]) != given[n]
     ]
-    if not (missing or extra or other):
-        return
+    said = _both_sides(missing, extra)
+    if other:
+        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
+    if said:
+        raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
+
+
+def _both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
     said = []
     if missing:
         said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
     if extra:
         said.append("left over " + ", ".join(extra[:5]) + _more(extra))
-    if other:
-        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
-    raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
+    return said
 
 
 def _with_nearest(name: str, candidates: Sequence[str]) -> str:
@@ -193,27 +230,6 @@ def _with_nearest(name: str, candidates: Sequence[str]) -> str:
 
 def _more(items: Sequence[object], shown: int = 5) -> str:
     return f" and {len(items) - shown} more" if len(items) > shown else ""
-
-
-def _read_tensors(file: Path, to_ours: Any) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
-    tensors: dict[str, Tensor] = {}
-    renamed, unknown = [], []
-    try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
-            for theirs in opened.keys():  # noqa: SIM118 - not a mapping
-                ours = to_ours(theirs)
-                if ours is None:
-                    unknown.append(theirs)
-                    continue
-                # A copy of our own: aligned memory, and no tie to a file that may change.
-                tensors[ours] = opened.get_tensor(theirs).to(torch.float32, copy=True)
-                if ours != theirs:
-                    renamed.append((theirs, ours))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as safetensors ({error}): copy or download it again.") from error
-    if unknown:
-        raise DataError(f"{file} holds tensors that no ViT has: {', '.join(unknown[:5])}{_more(unknown)}.")
-    return tensors, renamed
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -16,40 +16,51 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
-from vitral.config import Preprocessing
 from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, StorageError, UsageError
 from vitral.files import flush
-from vitral.models.vit import ViTConfig, grid_of
-from vitral.registry import nearest
+from vitral.models import FAMILIES, changed, family_of
+from vitral.overrides import describe as describe_kind
+from vitral.overrides import fits, knobs
+from vitral.registry import look_up, nearest
+from vitral.weights.layout import Described
+from vitral.weights.mapping import Entry
+from vitral.weights.stored import Stored
 
 OLD = "-old"
 """Ending of the name that a folder has while its successor takes its place."""
+
+LARGEST = 2**24
+"""No size in a configuration is larger."""
 
 FORMAT = 1
 """Raised whenever an older vitral could misread a newer folder."""
 
 
-def recognises(config: Mapping[str, Any]) -> bool:
+def recognises(_: Stored, config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of vitral's."""
+    return is_ours(config)
+
+
+def is_ours(config: Mapping[str, Any]) -> bool:
     """Whether a config.json is one of vitral's."""
     return config.get("library") == "vitral"
 
 
-def to_ours(name: str) -> str | None:
+def entries(_: Any, stored: Stored | None) -> list[Entry]:
     """Names in the folder are the model's own."""
-    return name
+    assert stored is not None, "a model folder is written by `write_model`"
+    return [Entry(name, (name,)) for name in stored.shapes]
 
 
-def read_config(
-    config: Mapping[str, Any], folder: Path
-) -> tuple[ViTConfig, Preprocessing, tuple[str, ...], dict[str, str], bool]:
-    """Model, preprocessing, class names, their descriptions, and whether a picture can have several labels.
+def describe(_: Stored, config: Mapping[str, Any], folder: Path) -> Described:
+    """Model, preprocessing and classes.
 
     Raises:
         DataError: a field is missing, unknown or out of range, or the folder is of a newer format.
@@ -59,7 +70,7 @@ def read_config(
             f"{folder} has format {config.get('format')}, this vitral reads format {FORMAT}: update vitral."
         )
     try:
-        model = _vit_config(config["model"])
+        model = _configuration(str(config.get("family", "vit")), config["model"])
         preprocessing = from_json(_read(folder / "preprocessing.json"))
         classes = _read(folder / "classes.json")
         names = tuple(classes["names"])
@@ -68,7 +79,7 @@ def read_config(
             raise TypeError("classes.json must list the class names")
         if type(multi_label) is not bool:
             raise TypeError("classes.json: multi_label must be true or false")
-        grid_of(preprocessing.crop, model.patch_size)
+        changed(model, image_size=preprocessing.crop)  # refuses an input that the model cannot take
         descriptions = {str(k): str(v) for k, v in classes.get("descriptions", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
@@ -76,18 +87,16 @@ def read_config(
         raise DataError(
             f"{folder} names {len(names)} classes, its head has {model.num_classes}: save or train it again."
         )
-    return model, preprocessing, names, descriptions, multi_label
+    return Described(model, preprocessing, names, descriptions, multi_label)
 
 
-def write(
-    folder: Path,
-    network: nn.Module,
-    preprocessing: Preprocessing,
-    classes: tuple[str, ...],
-    descriptions: Mapping[str, str],
-    multi_label: bool,
-    metrics: Mapping[str, Any],
-    card: str,
+def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
+    """A model folder without metrics, its card naming what it is."""
+    write_model(folder, described, tensors, {}, "")
+
+
+def write_model(
+    folder: Path, described: Described, tensors: Mapping[str, Tensor], metrics: Mapping[str, Any], card: str
 ) -> None:
     """Write a model folder; an older one in its place is replaced only when the new one is whole.
 
@@ -96,21 +105,22 @@ def write(
         StorageError: it could not be written; what was there before is untouched.
     """
     _require_replaceable(folder)
-    config = {"library": "vitral", "format": FORMAT, "model": dataclasses.asdict(network.config)}  # type: ignore[call-overload]
+    model = described.config
+    config = {"library": "vitral", "format": FORMAT, "family": family_of(model), "model": dataclasses.asdict(model)}
     aside: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         aside.chmod(0o755)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(plain, aside / "model.safetensors", metadata={"format": "pt"})
         contents = {
             "config.json": config,
-            "preprocessing.json": to_json(preprocessing),
+            "preprocessing.json": to_json(described.preprocessing),
             "classes.json": {
-                "names": list(classes),
-                "descriptions": dict(descriptions),
-                "multi_label": multi_label,
+                "names": list(described.classes),
+                "descriptions": described.descriptions,
+                "multi_label": described.multi_label,
             },
             "metrics.json": dict(metrics),
         }
@@ -137,7 +147,7 @@ def _require_replaceable(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        ours = recognises(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        ours = is_ours(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, AttributeError):
         ours = False
     if not ours:
@@ -168,23 +178,24 @@ def _exchange(new: Path, place: Path) -> None:
     flush(place.parent)
 
 
-def _vit_config(plain: Mapping[str, Any]) -> ViTConfig:
-    known = {f.name: f for f in dataclasses.fields(ViTConfig)}
-    for name in plain:
+def _configuration(family: str, plain: Mapping[str, Any]) -> Any:
+    """The network's configuration: every field known, of its type, and in range."""
+    kind = look_up("model family", family, FAMILIES).config
+    known = {knob.name: knob.type for knob in knobs(kind)}
+    read = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    for name, value in read.items():
         if name not in known:
             raise DataError(
                 f"config.json has an unknown field {name!r}: did you mean {' or '.join(nearest(name, known))}?"
             )
-    for name, value in plain.items():
-        wanted = str(known[name].type)
-        if wanted == "int" and (type(value) is not int or value > 2**24):
-            raise DataError(f"config.json: {name} must be a whole number below 2^24, not {value!r}")
-        if wanted.startswith("Literal") and value not in get_args(get_type_hints(ViTConfig)[name]):
-            raise DataError(f"config.json: {name} cannot be {value!r}")
-        if wanted == "bool" and type(value) is not bool:
-            raise DataError(f"config.json: {name} must be true or false, not {value!r}")
-    height, width = plain["image_size"]
-    return ViTConfig(**{**plain, "image_size": (int(height), int(width))})
+        if not fits(value, known[name]):
+            raise DataError(f"config.json: {name} must be {describe_kind(known[name])}, not {plain[name]!r}")
+        if any(
+            type(number) is int and abs(number) > LARGEST
+            for number in (value, *(read[name] if isinstance(value, tuple) else ()))
+        ):
+            raise DataError(f"config.json: {name} must be below 2^24, not {plain[name]!r}")
+    return kind(**read)
 
 
 def _read(path: Path) -> Any:

@@ -14,22 +14,30 @@ class LoadReport:
         layout: whose names the file uses.
         read: how many tensors went in, resized ones included.
         renamed: (name in the file, name in the model) where they differ.
+        reformed: how many were transposed, joined and so on, by what was done.
         resized: (name, shape in the file, shape in the model).
         reinitialised: names that start from their initial values instead of the file's.
         dropped: names in the file that the model does not want, with the reason.
+        notes: what else there is to say about the file.
     """
 
     source: str
     layout: str
     read: int = 0
     renamed: list[tuple[str, str]] = field(default_factory=list)
+    reformed: dict[str, int] = field(default_factory=dict)
     resized: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     reinitialised: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The account in one line per kind of event."""
-        said = [f"{self.read} tensors read from {self.source} ({self.layout} layout, {len(self.renamed)} renamed)"]
+        done = "".join(f", {count} {what}" for what, count in self.reformed.items())
+        said = [
+            f"{self.read} tensors read from {self.source} ({self.layout} layout, {len(self.renamed)} renamed{done})"
+        ]
+        said += self.notes
         for name, old, new in self.resized:
             said.append(f"{name} resized from {list(old)} to {list(new)}")
         if self.reinitialised:

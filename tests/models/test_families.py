@@ -1,0 +1,130 @@
+"""What every family must hold: one line in `TINY`, and all of these cover it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitral.config import Preprocessing
+from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.network import Network
+from vitral.models.vit import ViTConfig
+from vitral.serving.predictor import Model
+from vitral.weights import build, read
+
+TINY: dict[str, Any] = {
+    # a network of each family that takes milliseconds, with 5 classes
+    "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+}
+
+families = pytest.mark.parametrize("family", FAMILIES)
+
+
+def made(family: str, **changes: Any) -> Network:
+    torch.manual_seed(0)
+    network = build_network(dataclasses.replace(TINY[family], **changes)).eval()
+    for layer in network.HEADS:
+        torch.nn.init.normal_(network.get_parameter(f"{layer}.weight"), std=0.1)
+    return network
+
+
+def pictures(family: str, count: int = 2) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(count, 3, *TINY[family].image_size)
+
+
+def test_every_family_has_a_tiny_network() -> None:
+    assert TINY.keys() == FAMILIES.keys()
+    assert all(family_of(config) == name for name, config in TINY.items())
+
+
+def test_no_variant_stands_in_two_families() -> None:
+    assert len(VARIANTS) == sum(len(family.variants) for family in FAMILIES.values())
+
+
+@families
+def test_scores_are_the_heads_of_the_features(family: str) -> None:
+    network, images = made(family), pictures(family)
+    with torch.no_grad():
+        scores = network(images)
+        assert scores.shape == (2, 5)
+        torch.testing.assert_close(network.classify(network.encode(images)), scores)
+        assert network.features(images).shape == (2, network.get_parameter(f"{network.HEADS[0]}.weight").shape[1])
+
+
+@families
+def test_a_fresh_network_starts_at_the_logarithm_of_the_class_count(family: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(TINY[family])
+    loss = F.cross_entropy(network(pictures(family, 5)), torch.arange(5))
+    assert float(loss.detach()) == pytest.approx(math.log(5), abs=1e-5)
+
+
+@families
+def test_every_parameter_gets_a_gradient(family: str) -> None:
+    network = made(family).train()
+    for parameter in network.parameters():
+        if not parameter.any():  # a branch that starts at zero passes nothing on to what stands before it
+            torch.nn.init.normal_(parameter, std=0.1)
+    network(pictures(family, 8)).square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@families
+def test_layers_are_counted_from_the_stem_to_the_head(family: str) -> None:
+    network = made(family)
+    layers = [network.layer_index(name) for name, _ in network.named_parameters()]
+    assert set(layers) == set(range(network.num_layers))
+    assert {network.layer_index(f"{layer}.weight") for layer in network.HEADS} == {network.num_layers - 1}
+
+
+@families
+def test_exports_with_a_dynamic_batch(family: str) -> None:
+    network = made(family)
+    exported = torch.export.export(
+        network, (pictures(family),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
+    ).module()
+    images = pictures(family, 7)
+    torch.testing.assert_close(exported(images), network(images), atol=1e-5, rtol=1e-5)
+
+
+@families
+def test_a_model_folder_gives_back_the_same_bits(family: str, tmp_path: Path) -> None:
+    network = made(family)
+    height, width = network.config.image_size
+    model = Model(network, Preprocessing((height, width), (height, width)), [f"c{k}" for k in range(5)])
+    pretrained = read(model.save(tmp_path / "m"))
+    assert pretrained.config == network.config
+    loaded, report = build(pretrained)
+    assert report.reinitialised == report.dropped == report.resized == []
+    images = pictures(family)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+
+
+@families
+def test_other_classes_get_a_zero_head(family: str, tmp_path: Path) -> None:
+    network = made(family)
+    height, width = network.config.image_size
+    model = Model(network, Preprocessing((height, width), (height, width)), [f"c{k}" for k in range(5)])
+    fresh, report = build(read(model.save(tmp_path / "m")), ["x", "y"])
+    assert fresh(pictures(family)).shape == (2, 2)
+    for layer in fresh.HEADS:
+        assert not fresh.get_parameter(f"{layer}.weight").any()
+        assert f"{layer}.weight" in report.reinitialised
+
+
+@families
+def test_a_configuration_is_plain_json(family: str) -> None:
+    plain = dataclasses.asdict(TINY[family])
+    assert dataclasses.asdict(TINY[family]) == {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(json.dumps(plain)).items()
+    }

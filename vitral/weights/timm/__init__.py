@@ -1,0 +1,117 @@
+"""timm's layouts: `model.safetensors` and a `config.json` with "architecture" and "pretrained_cfg".
+
+One module per family; each knows the architectures that it reads by their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vitral.config import Interpolation, Preprocessing
+from vitral.errors import DataError, UsageError
+from vitral.models import family_of
+from vitral.weights.layout import Described
+from vitral.weights.mapping import Entry, written
+from vitral.weights.stored import Stored
+from vitral.weights.timm import vit
+
+
+class Architecture(Protocol):
+    """What a module of `FAMILIES` offers."""
+
+    def configuration(
+        self, name: str, published: Mapping[str, Any], stored: Stored, /
+    ) -> tuple[Any, dict[str, str]] | None:
+        """The network of timm's model `name`, and tensors left out with the reasons; `None` if it is not one of this
+        family. `published` is config.json with its "pretrained_cfg" laid over it."""
+
+    def entries(self, config: Any, stored: Stored | None, /) -> list[Entry]:
+        """As `Layout.entries`."""
+
+    def name(self, config: Any, /) -> str | None:
+        """timm's name for a network, or `None` where timm has none like it."""
+
+
+FAMILIES: dict[str, Architecture] = {"vit": vit}
+"""By the key of `vitral.models.FAMILIES`."""
+
+READ = "plain ViTs like vit_base_patch16_224"
+"""What can be read, for errors."""
+
+
+def recognises(_: Stored, config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of timm's."""
+    return "architecture" in config and ("pretrained_cfg" in config or "num_features" in config)
+
+
+def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
+    """The model that config.json names; it says everything."""
+    name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
+    published = {**config, **config.get("pretrained_cfg", {})}
+    for architecture in FAMILIES.values():
+        found = architecture.configuration(name, published, stored)
+        if found is not None:
+            model, left_out = found
+            break
+    else:
+        raise DataError(f"the weights are of architecture {name!r}: only {READ} are read.")
+    return Described(
+        model,
+        _preprocessing(published, model.image_size),
+        tuple(str(label) for label in published.get("label_names", ())),
+        dict(published.get("label_descriptions", {})),
+        left_out=left_out,
+    )
+
+
+def entries(config: Any, stored: Stored | None) -> list[Entry]:
+    """Where each parameter stands."""
+    return FAMILIES[family_of(config)].entries(config, stored)
+
+
+def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
+    """Write what `timm.create_model("local-dir:FOLDER", pretrained=True)` opens.
+
+    Raises:
+        UsageError: timm has no such model.
+    """
+    config, preprocessing = described.config, described.preprocessing
+    family = FAMILIES.get(family_of(config))
+    name = family.name(config) if family else None
+    if family is None or name is None:
+        raise UsageError("timm has no model of this shape: choose another layout.")
+    if preprocessing.resize is None or isinstance(preprocessing.resize, tuple):
+        crop = {"crop_pct": 1.0, "crop_mode": "squash" if preprocessing.resize else "center"}
+    else:
+        crop = {"crop_pct": min(preprocessing.crop) / preprocessing.resize, "crop_mode": "center"}
+    published = {
+        "input_size": [3, *config.image_size],
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "interpolation": preprocessing.interpolation,
+        **crop,
+        "num_classes": config.num_classes,
+        **({"label_names": list(described.classes)} if described.classes else {}),
+        **({"label_descriptions": described.descriptions} if described.descriptions else {}),
+    }
+    whole = {"architecture": name, "num_classes": config.num_classes, "pretrained_cfg": published}
+    whole["model_args"] = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
+    save_file(written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _preprocessing(published: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
+    interpolation: Interpolation = published.get("interpolation", "bicubic")
+    return Preprocessing(
+        crop=size,
+        resize=int(min(size) / published.get("crop_pct", 0.875)),  # timm rounds down
+        interpolation=interpolation,
+        mean=tuple(published.get("mean", (0.485, 0.456, 0.406))),
+        std=tuple(published.get("std", (0.229, 0.224, 0.225))),
+    )
