@@ -28,7 +28,7 @@ from vitral.models.network import Network
 from vitral.models.positions import ResizeRule, resize_positions, resized_table, sincos2d
 
 LAYER_NORM_EPS = 1e-6
-"""flax's default, with which every published ViT was trained (the Transformers library defaults to 1e-12)."""
+"""flax's default, with which the authors trained; files of the Transformers library say 1e-12."""
 
 POSITION_STD = 0.02
 """Standard deviation of learned positions at the start, as in the authors' code."""
@@ -58,6 +58,7 @@ class ViTConfig:
     checkpoint_blocks: bool = False
     channels: int = 3
     position_resize: ResizeRule = "google"  # how learned positions are brought to another grid
+    layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
@@ -72,6 +73,8 @@ class ViTConfig:
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+        if not 0 < self.layer_norm_eps < 1:
+            raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {self.layer_norm_eps}.")
         grid_of(self.image_size, self.patch_size)
 
     @property
@@ -168,9 +171,9 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, config: ViTConfig, drop_rate: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.attention = SelfAttention(config.width, config.num_heads)
-        self.norm2 = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.mlp = Mlp(config.width, config.mlp_dim, config.gelu, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_branch = StochasticDepth(drop_rate)
@@ -190,7 +193,7 @@ class AttentionPool(nn.Module):
         self.q = nn.Linear(config.width, config.width)
         self.kv = nn.Linear(config.width, 2 * config.width)
         self.out = nn.Linear(config.width, config.width)
-        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.mlp = Mlp(config.width, config.mlp_dim, config.gelu, 0.0)
 
     def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n D"]:
@@ -226,7 +229,7 @@ class VisionTransformer(Network):
         self.dropout = nn.Dropout(config.dropout)
         rates = [config.stochastic_depth * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         if config.pool == "map":
             self.attention_pool = AttentionPool(config)
         if config.representation_size is not None:

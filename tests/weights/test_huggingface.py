@@ -1,0 +1,267 @@
+"""Transformers' layouts: its own models, on random weights, as the oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import peers
+from tests.pictures import picture
+from vitral.config import Preprocessing
+from vitral.data.preprocessing import normalise, prepare
+from vitral.errors import DataError, UsageError
+from vitral.models import build_network
+from vitral.models.vit import ViTConfig
+from vitral.weights import build, huggingface, read
+from vitral.weights.huggingface import processor
+from vitral.weights.layout import Described
+
+SMALL = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 16,
+    "patch_size": 4, "id2label": {0: "ant", 1: "bee", 2: "cow"},
+}  # fmt: skip
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}, "resample": 3,
+    "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4],
+}  # fmt: skip
+
+Make = Callable[[ModuleType], Any]
+
+MODELS: dict[str, tuple[Make, bool]] = {
+    # name: (Transformers' model, whether it takes pictures of another size)
+    "vit": (lambda t: t.ViTForImageClassification(t.ViTConfig(**SMALL)), True),
+    "vit-tanh": (
+        lambda t: t.ViTForImageClassification(t.ViTConfig(**SMALL, hidden_act="gelu_new", layer_norm_eps=1e-3)),
+        True,
+    ),
+    "vit-oblong": (lambda t: t.ViTForImageClassification(t.ViTConfig(**{**SMALL, "image_size": [16, 24]})), False),
+}
+
+
+@pytest.fixture(scope="module")
+def library() -> ModuleType:
+    try:
+        return peers.transformers()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+
+
+def perturbed(model: Any) -> Any:
+    """Random numbers in every tensor, so that none of them can be forgotten or exchanged unnoticed."""
+    torch.manual_seed(0)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.is_floating_point():
+            tensor.copy_(0.2 * torch.randn_like(tensor) + (tensor.ndim == 1 and name.endswith("weight")))
+    return model.eval()
+
+
+@pytest.fixture(params=MODELS)
+def theirs(request: pytest.FixtureRequest, library: ModuleType, tmp_path: Path) -> tuple[Any, Path, bool]:
+    make, resizes = MODELS[request.param]
+    model = perturbed(make(library))
+    model.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    return model, tmp_path / "theirs", resizes
+
+
+def pictures(size: Any, count: int = 3) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(count, 3, *((size, size) if isinstance(size, int) else size))
+
+
+def same_logits(ours: Any, model: Any, images: torch.Tensor, **settings: Any) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), model(images, **settings).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_its_weights_give_its_logits(theirs: tuple[Any, Path, bool]) -> None:
+    model, folder, _ = theirs
+    network, report = build(read(folder))
+    same_logits(network, model, pictures(model.config.image_size))
+    assert (report.layout, report.dropped, report.reinitialised) == ("huggingface", [], [])
+
+
+def test_another_size_gives_its_logits_too(theirs: tuple[Any, Path, bool]) -> None:
+    model, folder, resizes = theirs
+    if not resizes:
+        pytest.skip("Transformers cannot interpolate these positions")
+    images = pictures((24, 32))
+    at_load, _ = build(read(folder), image_size=(24, 32))
+    for network in (at_load, build(read(folder))[0]):
+        same_logits(network, model, images, interpolate_pos_encoding=True)
+
+
+def test_class_names_and_preprocessing_come_along(theirs: tuple[Any, Path, bool]) -> None:
+    pretrained = read(theirs[1])
+    assert pretrained.classes == ("ant", "bee", "cow")
+    assert pretrained.preprocessing == Preprocessing((16, 16), (16, 16), "bicubic", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+
+
+def test_what_is_read_and_written_back_has_the_same_bits(theirs: tuple[Any, Path, bool], tmp_path: Path) -> None:
+    _, folder, _ = theirs
+    pretrained = read(folder)
+    network, _ = build(pretrained)
+    (tmp_path / "ours").mkdir()
+    huggingface.write(tmp_path / "ours", pretrained.described, network.state_dict())
+    before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "ours"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read(tmp_path / "ours").described == pretrained.described
+
+
+def test_names_of_a_model_in_memory_are_read_too(theirs: tuple[Any, Path, bool], tmp_path: Path) -> None:
+    model, folder, _ = theirs
+    place = tmp_path / "memory"
+    place.mkdir()
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, place / "model.safetensors")
+    (place / "config.json").write_text((folder / "config.json").read_text())
+    from_disk, from_memory = (build(read(path))[0].state_dict() for path in (folder, place))
+    assert all(torch.equal(from_disk[name], from_memory[name]) for name in from_disk)
+
+
+def test_what_is_written_opens_in_transformers(
+    theirs: tuple[Any, Path, bool], library: ModuleType, tmp_path: Path
+) -> None:
+    pretrained = read(theirs[1])
+    network, _ = build(pretrained)
+    (tmp_path / "ours").mkdir()
+    huggingface.write(tmp_path / "ours", pretrained.described, network.state_dict())
+    opened, loading = library.AutoModelForImageClassification.from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
+    assert not any(loading.values()), loading
+    assert opened.config.id2label == {0: "ant", 1: "bee", 2: "cow"}
+    same_logits(network, opened.eval(), pictures(opened.config.image_size))
+
+
+def test_a_model_without_a_head_keeps_its_pooler_for_fine_tuning(library: ModuleType, tmp_path: Path) -> None:
+    model = perturbed(library.ViTModel(library.ViTConfig(**SMALL)))
+    model.save_pretrained(tmp_path)
+    pretrained = read(tmp_path)
+    network, report = build(pretrained, ["x", "y"])
+    images = pictures(16)
+    with torch.no_grad():
+        torch.testing.assert_close(network.features(images), model(images).pooler_output, atol=1e-5, rtol=1e-5)
+    assert "the file has no head: fine-tuning gives it one" in report.notes
+    assert network.head.weight.shape == (2, 32)
+    with pytest.raises(DataError, match=r"missing head\.weight"):
+        build(pretrained)
+
+
+# Bad input ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "bert"}, "model type 'bert' is not read"),
+        ({"hidden_act": "relu"}, "activation 'relu' is not read"),
+        ({"qkv_bias": False}, "without biases is not read"),
+        ({"patch_size": [4, 8]}, "not square"),
+        ({"id2label": {"0": "ant"}}, "id2label names 1 classes, the head has 3"),
+        ({"id2label": {"0": "ant", "1": "bee", "3": "cow"}}, "without a gap"),
+        ({"hidden_size": None}, "not as huggingface writes it"),
+        ({"num_hidden_layers": 3}, "missing vit.encoder.layer.2"),
+    ],
+)
+def test_what_it_cannot_read_is_named(library: ModuleType, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    library.ViTForImageClassification(library.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(DataError, match=said):
+        build(read(tmp_path))
+
+
+def test_a_file_alone_asks_for_its_configuration(library: ModuleType, tmp_path: Path) -> None:
+    model = library.ViTForImageClassification(library.ViTConfig(**SMALL))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match=r"put the model's config\.json beside them"):
+        read(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pool": "gap"}, "class token"),
+        ({"positions": "sincos2d"}, "learned positions"),
+        ({"representation_size": 8}, "no pre-logits layer"),
+    ],
+)
+def test_what_transformers_has_no_place_for_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    config = dataclasses.replace(ViTConfig(4, 32, 2, 64, 2, (16, 16), 5), **change)
+    with pytest.raises(UsageError, match=said):
+        huggingface.write(tmp_path, Described(config, Preprocessing()), build_network(config).state_dict())
+
+
+# Preprocessing --------------------------------------------------------------------------------------
+
+RULES = [
+    Preprocessing((32, 32), (32, 32), "bilinear", (0.5,) * 3, (0.5,) * 3),
+    Preprocessing((32, 24), (40, 40), "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    Preprocessing((32, 32), 36, "bicubic", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)),
+    Preprocessing((32, 32), None, "bilinear"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_transformers_prepares_a_picture_the_same(library: ModuleType, tmp_path: Path, rule: Preprocessing) -> None:
+    written = processor.written(rule)
+    assert processor.preprocessing(written, rule.crop) == rule
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = library.AutoImageProcessor.from_pretrained(tmp_path)
+    image = picture("red", 3).resize((51, 67))
+    ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
+    given = theirs(image, return_tensors="pt").pixel_values
+    # One unit of uint8 where the resamplings round differently.
+    torch.testing.assert_close(ours, given, atol=1.02 / 255 / min(rule.std), rtol=0)
+    assert (ours - given).abs().mean() < 0.1 / 255 / min(rule.std)
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"),
+    [
+        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "image_mean": [0.5] * 3, "resample": 2},
+         Preprocessing((224, 224), (224, 224), "bilinear")),
+        ({"feature_extractor_type": "DeiTFeatureExtractor", "size": 256, "crop_size": 224, "do_center_crop": True,
+          "resample": 3}, Preprocessing((224, 224), (256, 256), "bicubic")),
+        ({"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256},
+          "crop_size": {"height": 224, "width": 224}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+         Preprocessing((224, 224), 256, "bicubic")),
+        ({"feature_extractor_type": "ConvNextFeatureExtractor", "size": {"shortest_edge": 224}, "crop_pct": 0.875,
+          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((224, 224), 256, "bilinear")),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384},
+          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((384, 384), (384, 384), "bilinear")),
+        ({"image_processor_type": "ViTImageProcessor", "rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3,
+          "image_std": [1.0] * 3}, Preprocessing((224, 224), (224, 224), "bilinear")),
+        ({"image_processor_type": "ViTImageProcessorFast", "do_normalize": False},
+         Preprocessing((224, 224), (224, 224), "bilinear", (0.0,) * 3, (1.0,) * 3)),
+    ],
+)  # fmt: skip
+def test_published_processors_are_understood(published: dict[str, Any], expected: Preprocessing) -> None:
+    assert processor.preprocessing(published, (224, 224)) == expected
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ({"image_processor_type": "PerceiverImageProcessor"}, "PerceiverImageProcessor is not read"),
+        ({"resample": 1}, "resample 1 is not read"),
+    ],
+)
+def test_other_processors_are_refused(published: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        processor.preprocessing(published, (224, 224))

@@ -1,0 +1,127 @@
+"""Layouts of Hugging Face's Transformers: model.safetensors, config.json with a "model_type", and
+preprocessor_config.json.
+
+One module per family; each knows the model types that it reads by their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vitral.config import Preprocessing
+from vitral.errors import DataError, UsageError
+from vitral.models import family_of
+from vitral.weights.huggingface import processor, vit
+from vitral.weights.huggingface.published import class_names, labels
+from vitral.weights.layout import Described
+from vitral.weights.mapping import Entry
+from vitral.weights.mapping import written as tensors_written
+from vitral.weights.stored import Stored
+
+
+class Architecture(Protocol):
+    """What a module of `FAMILIES` offers."""
+
+    @property
+    def MODEL_TYPES(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
+        """The "model_type"s that it reads."""
+
+    def configuration(self, published: Mapping[str, Any], stored: Stored, /) -> tuple[Any, dict[str, str]]:
+        """The network of a config.json, and tensors left out with the reasons."""
+
+    def entries(self, config: Any, stored: Stored | None, /) -> list[Entry]:
+        """As `Layout.entries`; a file without a head has no entry for one."""
+
+    def written(self, config: Any, /) -> dict[str, Any]:
+        """The part of config.json that describes the network; raises `UsageError` where there is none like it."""
+
+
+FAMILIES: dict[str, Architecture] = {"vit": vit}
+"""By the key of `vitral.models.FAMILIES`."""
+
+MARK = "embeddings.patch_embeddings.projection.weight"
+"""A name that its files have and no other layout's."""
+
+PROCESSOR = "preprocessor_config.json"
+MULTI_LABEL = "multi_label_classification"
+
+
+def recognises(stored: Stored, config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of Transformers', or a file beside none has its names."""
+    return "model_type" in config or (not config and any(name.endswith(MARK) for name in stored.shapes))
+
+
+def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Described:
+    """The model that config.json names; it says everything but the preprocessing."""
+    if not config:
+        raise DataError(
+            "the tensors have Transformers' names, which do not tell how many heads attention has: put the model's "
+            "config.json beside them, as model.config.save_pretrained(FOLDER) writes it."
+        )
+    types = {name: family for family in FAMILIES.values() for name in family.MODEL_TYPES}
+    if config["model_type"] not in types:
+        raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
+    family = types[config["model_type"]]
+    model, left_out = family.configuration(config, stored)
+    notes = []
+    headless = not any(entry.ours == "head.weight" for entry in family.entries(model, stored))
+    if headless:
+        notes.append("the file has no head: fine-tuning gives it one")
+    rule, said = _preprocessing(folder / PROCESSOR, model.image_size)
+    return Described(
+        model,
+        rule,
+        () if headless else class_names(config),
+        dict(config.get("label_descriptions", {})),
+        config.get("problem_type") == MULTI_LABEL,
+        left_out,
+        (*notes, *said),
+    )
+
+
+def entries(config: Any, stored: Stored | None) -> list[Entry]:
+    """Where each parameter stands."""
+    return FAMILIES[family_of(config)].entries(config, stored)
+
+
+def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
+    """Write what `AutoModelForImageClassification` and `AutoImageProcessor` open.
+
+    Raises:
+        UsageError: Transformers has no such model, or no such preprocessing.
+    """
+    config = described.config
+    family = FAMILIES.get(family_of(config))
+    if family is None:
+        raise UsageError(
+            f"Transformers' layout is written for {', '.join(FAMILIES)}, not for {family_of(config)}: choose another."
+        )
+    whole = {
+        **family.written(config),
+        **labels(described.classes, config.num_classes),
+        "dtype": "float32",
+        **({"problem_type": MULTI_LABEL} if described.multi_label else {}),
+        **({"label_descriptions": described.descriptions} if described.descriptions else {}),
+    }
+    contents = {"config.json": whole, PROCESSOR: processor.written(described.preprocessing)}
+    save_file(tensors_written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
+    for name, value in contents.items():
+        (folder / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _preprocessing(file: Path, image_size: tuple[int, int]) -> tuple[Preprocessing, tuple[str, ...]]:
+    """What the file says; without one, what Transformers' ViT processor does by itself."""
+    if not file.is_file():
+        note = f"there is no {PROCESSOR}: pictures are squashed to the input's size, mean and std 0.5, bilinear"
+        return Preprocessing(image_size, image_size), (note,)
+    try:
+        published = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file} cannot be read as JSON ({error}): copy or download it again.") from error
+    return processor.preprocessing(published, image_size), ()
