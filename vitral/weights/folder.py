@@ -13,28 +13,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vitral.data.preprocessing import from_json, to_json
-from vitral.errors import DataError, StorageError, UsageError
-from vitral.files import flush
+from vitral.errors import DataError, UsageError
 from vitral.models import FAMILIES, changed, family_of
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.registry import look_up, nearest
+from vitral.weights.aside import OLD, written_aside
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
-
-OLD = "-old"
-"""Ending of the name that a folder has while its successor takes its place."""
 
 LARGEST = 2**24
 """No size in a configuration is larger."""
@@ -107,39 +102,22 @@ def write_model(
     _require_replaceable(folder)
     model = described.config
     config = {"library": "vitral", "format": FORMAT, "family": family_of(model), "model": dataclasses.asdict(model)}
-    aside: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        aside.chmod(0o755)
+    contents = {
+        "config.json": config,
+        "preprocessing.json": to_json(described.preprocessing),
+        "classes.json": {
+            "names": list(described.classes),
+            "descriptions": described.descriptions,
+            "multi_label": described.multi_label,
+        },
+        "metrics.json": dict(metrics),
+    }
+    with written_aside(folder) as aside:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, aside / "model.safetensors", metadata={"format": "pt"})
-        contents = {
-            "config.json": config,
-            "preprocessing.json": to_json(described.preprocessing),
-            "classes.json": {
-                "names": list(described.classes),
-                "descriptions": described.descriptions,
-                "multi_label": described.multi_label,
-            },
-            "metrics.json": dict(metrics),
-        }
         for name, value in contents.items():
             (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
-        for path in (*aside.iterdir(), aside):
-            flush(path)
-        _exchange(aside, folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
-        raise StorageError(
-            f"cannot write the model folder {folder} ({reason}): {free / 1e6:.1f} MB are free; "
-            f"what was there before is untouched."
-        ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _require_replaceable(folder: Path) -> None:
@@ -161,21 +139,6 @@ def recover(folder: Path) -> None:
             left.rename(folder)
         else:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _exchange(new: Path, place: Path) -> None:
-    if place.exists():
-        old = new.with_name(new.name + OLD)
-        place.rename(old)
-        try:
-            new.rename(place)
-        except OSError:
-            old.rename(place)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        new.rename(place)
-    flush(place.parent)
 
 
 def _configuration(family: str, plain: Mapping[str, Any]) -> Any:
