@@ -27,6 +27,7 @@ VERBS = {
     "train": "train a model from scratch",
     "evaluate": "measure a model on labelled pictures",
     "predict": "classify pictures",
+    "convert": "write a model in another library's layout",
     "models": "list the models, or show one",
     "recipes": "list the training recipes, or show one",
     "data": "`data check`: is a folder of pictures sound?",

@@ -33,11 +33,15 @@ def model_card(
     data_name: str,
     recipe: str,
     licence: str | None = None,
+    opens_in: str = "vitral",
+    origin: str | None = None,
 ) -> str:
     """The card as Markdown.
 
     Args:
         metrics: {"validation": ..., "test": ...}, each as an evaluator returned it; both may be absent.
+        opens_in: layout of the folder, a key of `LIBRARIES` where a library of its own opens it.
+        origin: Markdown, what the model was trained on; `None` says it with `data_name` and `recipe`.
         licence: of the weights, best an SPDX identifier; `None` says nothing about it.
     """
     kinds = counted(len(classes), "class", "classes")
@@ -46,19 +50,21 @@ def model_card(
         f"# {for_markdown(name)}",
         sentence,
         "## What it tells apart",
-        _class_names(classes),
+        _class_names(classes, "config.json" if opens_in in LIBRARIES else "classes.json"),
         "## Numbers",
         *_numbers(metrics),
         "## Preprocessing",
         _preprocessing(preprocessing),
         "## How to use it",
+        *([LIBRARIES[opens_in][1]] if opens_in in LIBRARIES else []),
         _USE,
         "## What it was trained on",
-        _origin(data_name, recipe, metrics),
+        origin or _origin(data_name, recipe, metrics),
         "## Limits",
         _limits(metrics, len(classes)),
     ]
-    return _front_matter(name, metrics, data_name, licence) + "\n\n".join(parts) + "\n"
+    library = LIBRARIES[opens_in][0] if opens_in in LIBRARIES else "vitral"
+    return _front_matter(name, metrics, data_name, licence, library) + "\n\n".join(parts) + "\n"
 
 
 _USE = """```bash
@@ -73,14 +79,37 @@ model = vitral.load("path/to/this/folder")
 label, probability = model.predict("picture.jpg")[0]
 ```"""
 
+LIBRARIES = {
+    # layout: (the Hub's name for its library, how it opens the folder)
+    "timm": (
+        "timm",
+        """```python
+import timm
 
-def _front_matter(name: str, metrics: Mapping[str, Any], data_name: str, licence: str | None) -> str:
+model = timm.create_model("local-dir:path/to/this/folder", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
+```""",
+    ),
+    "huggingface": (
+        "transformers",
+        """```python
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+model = AutoModelForImageClassification.from_pretrained("path/to/this/folder")
+processor = AutoImageProcessor.from_pretrained("path/to/this/folder")
+```""",
+    ),
+}
+"""Libraries other than vitral that open a folder."""
+
+
+def _front_matter(name: str, metrics: Mapping[str, Any], data_name: str, licence: str | None, library: str) -> str:
     lines = ["---"]
     if licence:
         known = licence.lower() in _LICENCES
         slug = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.") or "see-the-author"
         lines += [f"license: {licence.lower()}"] if known else ["license: other", f"license_name: {for_yaml(slug)}"]
-    lines += ["library_name: vitral", "pipeline_tag: image-classification"]
+    lines += [f"library_name: {library}", "pipeline_tag: image-classification"]
     lines += ["tags:", *(f"- {tag}" for tag in ("image-classification", "vision-transformer", "vitral"))]
     found = _chief_split(metrics)
     if found is not None:
@@ -112,10 +141,10 @@ def _chief_split(metrics: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | 
     return None
 
 
-def _class_names(classes: Sequence[str]) -> str:
+def _class_names(classes: Sequence[str], file: str) -> str:
     named = ", ".join(for_markdown(name) or "(empty name)" for name in classes[:NAMED_CLASSES])
     rest = len(classes) - NAMED_CLASSES
-    return named + (f", and {rest:,} more: `classes.json` lists them all." if rest > 0 else ".")
+    return named + (f", and {rest:,} more: `{file}` lists them all." if rest > 0 else ".")
 
 
 def _numbers(metrics: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,190 @@
+"""`vitral convert`: other libraries open what it writes, with equal scores, class names and preprocessing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vitral
+from tests import peers
+from tests.pictures import picture, write_folder
+from vitral.cli import main
+from vitral.errors import DataError
+from vitral.weights import LAYOUTS, build, conversion, read
+
+TINY = ["--model", "ViT-Ti/4", "--image-size", "16", "--model.width", "16", "--model.depth", "1",
+        "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "3", "--batch-size", "4", "--device", "cpu",
+        "--workers", "0", "--quiet"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that vitral trained."""
+    place = tmp_path_factory.mktemp("trained")
+    pictures = write_folder(place / "colours", {"train": 4, "val": 2})
+    assert main(["train", str(pictures), *TINY, "--out", str(place / "run")]) == 0
+    return place / "run" / "model"
+
+
+def converted(model: Path, folder: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    assert main(["convert", str(model), "--out", str(folder), *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def sharp(size: int = 40) -> Image.Image:
+    """A picture on which another resize or other colours would show."""
+    pixels = np.random.default_rng(5).integers(0, 256, (size, size + 9, 3))
+    return Image.fromarray(pixels.astype(np.uint8)).resize((size * 2, size * 2))
+
+
+def test_what_vitral_trained_opens_in_transformers(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        library = peers.transformers()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+    converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)
+    ours, image = vitral.load(model), sharp()
+    theirs = library.AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    processor = library.AutoImageProcessor.from_pretrained(tmp_path / "out")
+    assert tuple(theirs.config.id2label.values()) == ours.classes == ("blue", "green", "red")
+    values = processor(image, return_tensors="pt").pixel_values
+    with torch.no_grad():
+        # The same input gives the same scores; the same picture too, but for the rounding of its resize.
+        torch.testing.assert_close(theirs(values).logits, ours.network(values), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(theirs(values).logits, ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
+
+
+def test_every_file_is_accounted_for(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = converted(model, tmp_path / "out", "--to", "hf", capsys=capsys)
+    files = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert dict(document["write"]["files"]) == files
+    assert {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"} <= set(files)
+    count = len(build(read(model))[0].state_dict())
+    assert (document["written"], document["read"]["read"], document["write"]["compared"]) == (True, count, count)
+
+
+def test_there_and_back_again_is_the_same_model(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converted(model, tmp_path / "there", "--to", "huggingface", capsys=capsys)
+    converted(tmp_path / "there", tmp_path / "back", "--to", "vitral", capsys=capsys)
+    image = sharp()
+    before, after = (vitral.load(path) for path in (model, tmp_path / "back"))
+    assert np.array_equal(before.predict_proba(image), after.predict_proba(image))
+    assert (before.classes, before.preprocessing, before.metrics) == (after.classes, after.preprocessing, after.metrics)
+
+
+def test_the_card_says_how_to_open_it_and_what_it_was_trained_on(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)
+    text = (tmp_path / "out" / "README.md").read_text()
+    for said in ("library_name: transformers", "AutoImageProcessor", "training split of colours", "validation"):
+        assert said in text, said
+
+
+def test_a_dry_run_reports_all_and_leaves_nothing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)
+    tried = converted(model, tmp_path / "dry", "--to", "huggingface", "--dry-run", capsys=capsys)
+    assert tried["written"] is False
+    assert (tried["read"], tried["write"]["compared"]) == (real["read"], real["write"]["compared"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_earlier_conversion_is_replaced_and_nothing_else(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for layout in ("huggingface", "vitral"):
+        converted(model, out, "--to", layout, capsys=capsys)
+    assert read(out).layout == "vitral"
+    (out / "notes.txt").write_text("mine")
+    assert main(["convert", str(model), "--to", "vitral", "--out", str(out)]) == 2
+    assert "not only, an earlier conversion" in capsys.readouterr().err
+    assert (out / "notes.txt").read_text() == "mine"
+    assert main(["convert", str(model), "--to", "vitral", "--out", str(model)]) == 2
+
+
+def test_a_failed_conversion_keeps_what_was_there(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    converted(model, out, "--to", "huggingface", capsys=capsys)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LAYOUTS["huggingface"], "save_file", full)
+    assert main(["convert", str(model), "--to", "huggingface", "--out", str(out)]) == 74
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_layout_that_changes_a_number_is_caught(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = LAYOUTS["huggingface"]
+    write = layout.write
+
+    def careless(folder: Path, described: Any, tensors: Any) -> None:
+        spoilt = {name: value.clone() for name, value in tensors.items()}
+        spoilt["head.bias"][0] += 1e-6
+        write(folder, described, spoilt)
+
+    monkeypatch.setattr(layout, "write", careless)
+    with pytest.raises(DataError, match=r"1 tensors do not read back .*head\.bias"):
+        conversion.convert(read(model), "huggingface", tmp_path / "out", lambda _: "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def gap(model: Path, folder: Path) -> Path:
+    """The same model, but that it says it takes the mean of the tokens."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["representation_size"] = 8
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+Words = Callable[[Path, Path], list[object]]
+
+MISTAKES: dict[str, tuple[Words, int, str]] = {
+    # what went wrong: (words made from (temporary folder, model), exit code, part of the sentence)
+    "unknown layout": (lambda t, m: [m, "--to", "hugingface"], 2, "did you mean huggingface"),
+    "no layout": (lambda t, m: [m], 2, "required: --to"),
+    "no model": (lambda t, m: [t / "none", "--to", "timm"], 66, "no weights at"),
+    "a model that is not whole": (lambda t, m: [gap(m, t / "g"), "--to", "timm"], 65, "missing pre_logits"),
+    "a file in the way": (lambda t, m: [m, "--to", "vitral", "--out", picture_at(t / "x.png")], 2, "name another"),
+    "a folder that cannot be made": (lambda t, m: [m, "--to", "vitral", "--out", "/proc/x"], 74, "cannot write"),
+}
+
+
+def picture_at(path: Path) -> Path:
+    picture("red", 1).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_clear_sentence_and_its_exit_code(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, code, said = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    given = [str(word) for word in words(tmp_path, model)]
+    assert main(["convert", *given, "--json"]) == code
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (document["error"]["code"], said in document["error"]["message"]) == (code, True), document
+    assert "Traceback" not in err

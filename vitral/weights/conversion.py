@@ -1,0 +1,206 @@
+"""Weights out: one model, written in another layout, read back and compared bit for bit.
+
+conversion.json in the new folder says where it came from and which files are its own; only such a folder is ever
+replaced, and only while it holds nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitral.errors import DataError, UsageError
+from vitral.models import Network, family_of
+from vitral.registry import look_up
+from vitral.version import VERSION
+from vitral.weights import LAYOUTS, Pretrained, build, read
+from vitral.weights.aside import written_aside
+from vitral.weights.report import LoadReport
+
+MARK = "conversion.json"
+"""The file by which a folder is known as written here."""
+
+ALIASES = {"hf": "huggingface", "transformers": "huggingface"}
+"""Other words for keys of `LAYOUTS`."""
+
+TRAINING_ONLY = ("dropout", "stochastic_depth", "checkpoint_blocks", "head_bias", "position_resize")
+"""Fields of a configuration that change no score at its image size, so a layout without a place for them is no loss
+that stands in the way."""
+
+Card = Callable[[str], str]
+"""A layout's name -> the model card of a folder in it."""
+
+
+@dataclass
+class WriteReport:
+    """An account of a conversion.
+
+    Attributes:
+        layout: whose names the new folder uses.
+        folder: where it is; `None` if it was only tried.
+        compared: tensors that were read back and found equal, bit for bit.
+        reformed: how many were transposed, split and so on, by what reading them undoes.
+        files: (name, bytes) of each.
+        changed: (what, before, after) for what the layout says otherwise; no score depends on it.
+    """
+
+    layout: str
+    folder: str | None
+    compared: int
+    reformed: dict[str, int]
+    files: list[tuple[str, int]] = field(default_factory=list)
+    changed: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The account in one line per kind of event."""
+        done = "".join(f", {count} {what} on reading" for what, count in self.reformed.items())
+        said = [f"{self.compared} tensors written ({self.layout} layout{done}), read back, and equal bit for bit"]
+        said += [f"{name} ({size / 1e6:,.1f} MB)" if size >= 1e5 else f"{name}" for name, size in self.files]
+        return said
+
+    def losses(self) -> list[str]:
+        """One line for whatever did not travel as it was."""
+        return [f"{what} was {before} and reads as {after} there" for what, before, after in self.changed]
+
+
+def layout_named(words: str) -> str:
+    """The key of `LAYOUTS` that is meant; raises `UsageError` with the nearest names."""
+    name = ALIASES.get(words, words)
+    look_up("layout", name, LAYOUTS)
+    return name
+
+
+def convert(pretrained: Pretrained, layout: str, folder: Path | None, card: Card) -> tuple[LoadReport, WriteReport]:
+    """Write a model in `layout`.
+
+    Args:
+        folder: to be made, or to be replaced if an earlier conversion made it; `None` writes into a temporary folder
+            that is gone afterwards, so that the reports are those of a real conversion.
+        card: makes the text of README.md.
+
+    Raises:
+        UsageError: no such layout, the layout has no place for the model, or something else stands at `folder`.
+        DataError: what was written does not read back as the same model.
+        StorageError: it could not be written; what was there before is untouched.
+    """
+    name = layout_named(layout)
+    network, loaded = build(pretrained)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
+            return loaded, _write(pretrained, network, name, Path(temporary), None, card)
+    _require_own(folder)
+    with written_aside(folder) as aside:
+        return loaded, _write(pretrained, network, name, aside, folder, card)
+
+
+def _write(
+    pretrained: Pretrained, network: Network, layout: str, place: Path, folder: Path | None, card: Card
+) -> WriteReport:
+    described = dataclasses.replace(pretrained.described, config=network.config)
+    tensors = {key: value.detach() for key, value in network.state_dict().items()}
+    LAYOUTS[layout].write(place, described, tensors)
+    if pretrained.metrics or (place / "metrics.json").is_file():
+        (place / "metrics.json").write_text(json.dumps(pretrained.metrics, indent=1) + "\n", encoding="utf-8")
+    back = read(place)
+    again, report = build(back)
+    _require_same_scores(network, again, layout)
+    _require_equal_bits(tensors, dict(again.state_dict()), layout)
+    (place / "README.md").write_text(card(layout), encoding="utf-8")
+    record = {
+        "library": "vitral",
+        "version": VERSION,
+        "source": str(pretrained.source),
+        "source_layout": pretrained.layout,
+        "layout": layout,
+        "family": family_of(network.config),
+        "files": sorted([MARK, *(path.name for path in place.iterdir())]),
+    }
+    (place / MARK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return WriteReport(
+        layout=layout,
+        folder=None if folder is None else str(folder),
+        compared=len(tensors),
+        reformed=report.reformed,
+        files=sorted((path.name, path.stat().st_size) for path in place.iterdir()),
+        changed=_changed(pretrained, back),
+    )
+
+
+def _require_same_scores(network: Network, again: Network, layout: str) -> None:
+    """Refuse a configuration that reads back as another function."""
+    if family_of(network.config) != family_of(again.config):
+        raise DataError(
+            f"a {family_of(network.config)} written as {layout} reads as a {family_of(again.config)}: choose another."
+        )
+    before, after = (dataclasses.asdict(config) for config in (network.config, again.config))
+    for name, value in before.items():
+        if value != after[name] and name not in TRAINING_ONLY:
+            raise UsageError(
+                f"layout {layout} has no place for {name} {value!r} (it reads as {after[name]!r} there): choose "
+                f"another."
+            )
+
+
+def _require_equal_bits(written: dict[str, Tensor], found: dict[str, Tensor], layout: str) -> None:
+    differing = [
+        name
+        for name, value in written.items()
+        if name not in found or not torch.equal(_bits(value), _bits(found[name]))
+    ]
+    if differing or written.keys() != found.keys():
+        raise DataError(
+            f"{len(differing)} tensors do not read back from layout {layout} as they were written "
+            f"({', '.join(differing[:3])}): nothing was kept."
+        )
+
+
+def _bits(value: Tensor) -> Tensor:
+    """The bytes [size] of a tensor, in which even two NaN can be compared."""
+    return value.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _changed(before: Pretrained, after: Pretrained) -> list[tuple[str, str, str]]:
+    """Fields of preprocessing and so on that read otherwise than before."""
+    old, new = before.described, after.described
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in TRAINING_ONLY:
+        if hasattr(old.config, name):
+            found[name] = getattr(old.config, name), getattr(new.config, name)
+    for knob in dataclasses.fields(old.preprocessing):
+        found[f"preprocessing.{knob.name}"] = (
+            getattr(old.preprocessing, knob.name),
+            getattr(new.preprocessing, knob.name),
+        )
+    found["class names"] = ", ".join(old.classes) or "none", ", ".join(new.classes) or "none"
+    found["descriptions of classes"] = old.descriptions, new.descriptions
+    found["several labels per picture"] = old.multi_label, new.multi_label
+    return [(name, _short(was), _short(now)) for name, (was, now) in found.items() if was != now]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse to take the place of anything but an empty folder or what a conversion left."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        record = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        ours = record["library"] == "vitral" and {path.name for path in folder.iterdir()} <= set(record["files"])
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            f"{folder} is there and is not, or not only, an earlier conversion, so it is not replaced: name another "
+            f"with --out."
+        )
