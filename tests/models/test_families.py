@@ -14,10 +14,13 @@ import torch.nn.functional as F
 
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.botnet import BoTNetConfig
 from vitral.models.deit import DistilledConfig
+from vitral.models.efficientnet import EfficientNetConfig
 from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
 from vitral.models.network import Network
+from vitral.models.resnet import ResNetConfig
 from vitral.models.vit import ViTConfig
 from vitral.serving.predictor import Model
 from vitral.weights import build, read
@@ -28,6 +31,9 @@ TINY: dict[str, Any] = {
     "deit": DistilledConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "layerscale": LayerScaleConfig(4, 32, 2, 64, 2, (16, 16), 5, "token_mean", registers=2, mlp="swiglu"),
     "mae": MaeConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "resnet": ResNetConfig((1, 1, 2, 1), "bottleneck", 8, (16, 16), 5),
+    "efficientnet": EfficientNetConfig(0.2, 0.4, (32, 32), 5),
+    "botnet": BoTNetConfig((1, 1, 1, 2), 2, 2, 8, (48, 32), 5),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import deit, layerscale, mae, vit
+from vitral.models import botnet, deit, efficientnet, layerscale, mae, resnet, vit
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -35,6 +35,9 @@ FAMILIES: dict[str, Family] = {
     "deit": Family(deit.DistilledConfig, deit.DistilledVisionTransformer, deit.VARIANTS),
     "layerscale": Family(layerscale.LayerScaleConfig, layerscale.LayerScaleTransformer, layerscale.VARIANTS),
     "mae": Family(mae.MaeConfig, mae.MaeTransformer, mae.VARIANTS),
+    "resnet": Family(resnet.ResNetConfig, resnet.ResNet, resnet.VARIANTS),
+    "efficientnet": Family(efficientnet.EfficientNetConfig, efficientnet.EfficientNet, efficientnet.VARIANTS),
+    "botnet": Family(botnet.BoTNetConfig, botnet.BoTNet, botnet.VARIANTS),
 }
 """Every family by the name that a model folder's config.json gives it."""
 

@@ -32,3 +32,11 @@ def normal_dense(module: nn.Module, std: float = 0.02) -> None:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
+
+
+def he_normal(layer: nn.Conv2d) -> None:
+    """Normal of variance 2 / fan_out (arXiv 1502.01852, Eq. 14), counted within a group; bias 0."""
+    fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel() // layer.groups
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
