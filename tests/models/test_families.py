@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.beit import BEiTConfig
 from vitral.models.network import Network
 from vitral.models.swin import SwinConfig
 from vitral.models.vit import ViTConfig
@@ -23,6 +24,7 @@ from vitral.weights import build, read
 TINY: dict[str, Any] = {
     # a network of each family that takes milliseconds, with 5 classes
     "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "beit": BEiTConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "swin": SwinConfig(16, (1, 2), (2, 4), window_size=2, patch_size=2, image_size=(16, 16), num_classes=5),
 }
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import swin, vit
+from vitral.models import beit, swin, vit
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -32,6 +32,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+    "beit": Family(beit.BEiTConfig, beit.BEiT, beit.VARIANTS),
     "swin": Family(swin.SwinConfig, swin.SwinTransformer, swin.VARIANTS),
 }
 """Every family by the name that a model folder's config.json gives it."""

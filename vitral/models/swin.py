@@ -58,6 +58,7 @@ class SwinConfig:
     num_classes: int = 1000
     dropout: float = 0.0
     stochastic_depth: float = 0.0  # of the last block; block l has l / (L - 1) of it (appendix A2.1)
+    head_bias: float = 0.0
     checkpoint_blocks: bool = False
     channels: int = 3
 
@@ -306,7 +307,7 @@ def initialise(model: SwinTransformer) -> None:
     """Give every parameter the authors' initial distribution.
 
     dense kernels      normal, std 0.02, bias 0        LayerNorm    weight 1, bias 0
-    bias tables        normal, std 0.02                head         0
+    bias tables        normal, std 0.02                head         weight 0, bias `head_bias`
     patch embedding    torch's own for a convolution
     """
     for module in model.modules():
@@ -317,6 +318,7 @@ def initialise(model: SwinTransformer) -> None:
         elif isinstance(module, WindowAttention):
             nn.init.trunc_normal_(module.relative_positions, std=WEIGHT_STD)
     nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, model.config.head_bias)
 
 
 # Variants ------------------------------------------------------------------------------------------
