@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.beit import BEiTConfig
 from vitral.models.botnet import BoTNetConfig
 from vitral.models.deit import DistilledConfig
 from vitral.models.efficientnet import EfficientNetConfig
@@ -21,6 +22,7 @@ from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
 from vitral.models.network import Network
 from vitral.models.resnet import ResNetConfig
+from vitral.models.swin import SwinConfig
 from vitral.models.vit import ViTConfig
 from vitral.serving.predictor import Model
 from vitral.weights import build, read
@@ -34,6 +36,8 @@ TINY: dict[str, Any] = {
     "resnet": ResNetConfig((1, 1, 2, 1), "bottleneck", 8, (16, 16), 5),
     "efficientnet": EfficientNetConfig(0.2, 0.4, (32, 32), 5),
     "botnet": BoTNetConfig((1, 1, 1, 2), 2, 2, 8, (48, 32), 5),
+    "beit": BEiTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "swin": SwinConfig(16, (1, 2), (2, 4), window_size=2, patch_size=2, image_size=(16, 16), num_classes=5),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import botnet, deit, efficientnet, layerscale, mae, resnet, vit
+from vitral.models import beit, botnet, deit, efficientnet, layerscale, mae, resnet, swin, vit
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -38,6 +38,8 @@ FAMILIES: dict[str, Family] = {
     "resnet": Family(resnet.ResNetConfig, resnet.ResNet, resnet.VARIANTS),
     "efficientnet": Family(efficientnet.EfficientNetConfig, efficientnet.EfficientNet, efficientnet.VARIANTS),
     "botnet": Family(botnet.BoTNetConfig, botnet.BoTNet, botnet.VARIANTS),
+    "beit": Family(beit.BEiTConfig, beit.BEiT, beit.VARIANTS),
+    "swin": Family(swin.SwinConfig, swin.SwinTransformer, swin.VARIANTS),
 }
 """Every family by the name that a model folder's config.json gives it."""
 

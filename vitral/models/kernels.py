@@ -64,15 +64,20 @@ def dense(
 
 
 def attend(
-    q: Float[Tensor, "n k t d"], k: Float[Tensor, "n k u d"], v: Float[Tensor, "n k u d"]
+    q: Float[Tensor, "n k t d"],
+    k: Float[Tensor, "n k u d"],
+    v: Float[Tensor, "n k u d"],
+    bias: Float[Tensor, "#n k t u"] | None = None,
 ) -> Float[Tensor, "n k t d"]:
-    """softmax(q k^T / sqrt(d)) v in one kernel: Eq. 6 and 7."""
+    """softmax(q k^T / sqrt(d) + bias) v in one kernel: Eq. 6 and 7."""
     rows = q.shape[2]
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or q.device.type != "cpu" or rows >= ALIGNED_ROWS:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # With fewer queries than a block the kernel's scratch memory is not aligned, and sums depend on which thread,
     # so on which place in the batch, a picture falls.
-    return F.scaled_dot_product_attention(F.pad(q, (0, 0, 0, ALIGNED_ROWS - rows)), k, v)[:, :, :rows]
+    more = (0, 0, 0, ALIGNED_ROWS - rows)
+    wide = None if bias is None else F.pad(bias, more)
+    return F.scaled_dot_product_attention(F.pad(q, more), k, v, attn_mask=wide)[:, :, :rows]
 
 
 class _Dense(torch.autograd.Function):
