@@ -6,7 +6,9 @@ import os
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("vitral.models.vit", "vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing")
+CHECKED = (
+    "vitral.models.vit", "vitral.models.hybrid", "vitral.models.bit", "vitral.models.mixer", "vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing",
+)  # fmt: skip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
 

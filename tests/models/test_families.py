@@ -14,6 +14,9 @@ import torch.nn.functional as F
 
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.bit import BiTConfig
+from vitral.models.hybrid import HybridConfig
+from vitral.models.mixer import MixerConfig
 from vitral.models.network import Network
 from vitral.models.vit import ViTConfig
 from vitral.serving.predictor import Model
@@ -22,6 +25,9 @@ from vitral.weights import build, read
 TINY: dict[str, Any] = {
     # a network of each family that takes milliseconds, with 5 classes
     "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "hybrid": HybridConfig(1, 32, 2, 64, 2, (16, 16), 5, blocks=(1, 1)),
+    "bit": BiTConfig((1, 1), 1, (16, 16), 5),
+    "mixer": MixerConfig(4, 32, 2, 8, 64, (16, 16), 5),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)

@@ -72,7 +72,7 @@ class ViTConfig:
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
-        grid_of(self.image_size, self.patch_size)
+        _ = self.grid_size  # refuses a size that cannot be cut into patches
 
     @property
     def grid_size(self) -> tuple[int, int]:
