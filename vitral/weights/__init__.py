@@ -29,7 +29,7 @@ from vitral.weights.stored import Stored, open_stored
 LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm}
 """Layouts that can be read, by name."""
 
-ENDINGS = (".safetensors", ".npz", ".pth", ".bin")
+ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 """Files in a folder that may be its weights."""
 
 
@@ -106,7 +106,9 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
         DataError: tensors missing, left over or of another shape; both sides are listed.
     """
     config = changed(pretrained.config, **overrides)
-    report = LoadReport(str(pretrained.source), pretrained.layout, notes=list(pretrained.described.notes))
+    report = LoadReport(
+        str(pretrained.source), pretrained.layout, notes=[*pretrained.stored.notes, *pretrained.described.notes]
+    )
     report.dropped += pretrained.described.left_out.items()
     tensors = _read_tensors(pretrained, report)
     new_head = classes is not None and tuple(classes) != pretrained.classes

@@ -14,6 +14,7 @@ class SafetensorsFile:
     """An opened safetensors file; see `vitral.weights.stored.Stored`."""
 
     kind = "safetensors"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
