@@ -7,12 +7,10 @@ import os
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "vitral.models.vit", "vitral.models.deit", "vitral.models.layerscale", "vitral.models.mae",
-    "vitral.models.masked_autoencoder",
+    *(f"vitral.models.{name}" for name in ("vit", "deit", "layerscale", "mae", "masked_autoencoder", "beit", "swin")),
+    *(f"vitral.models.{name}" for name in ("relative_positions", "hybrid", "bit", "mixer")),
     "vitral.training.losses", "vitral.training.distillation", "vitral.data.mixing", "vitral.data.preprocessing",
 )  # fmt: skip
-CHECKED = ("vitral.models.vit", "vitral.models.beit", "vitral.models.swin", "vitral.models.relative_positions")
-CHECKED += ("vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
 

@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
 from vitral.models.beit import BEiTConfig
+from vitral.models.bit import BiTConfig
 from vitral.models.botnet import BoTNetConfig
 from vitral.models.deit import DistilledConfig
 from vitral.models.efficientnet import EfficientNetConfig
+from vitral.models.hybrid import HybridConfig
 from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
+from vitral.models.mixer import MixerConfig
 from vitral.models.network import Network
 from vitral.models.resnet import ResNetConfig
 from vitral.models.swin import SwinConfig
@@ -38,6 +41,9 @@ TINY: dict[str, Any] = {
     "botnet": BoTNetConfig((1, 1, 1, 2), 2, 2, 8, (48, 32), 5),
     "beit": BEiTConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "swin": SwinConfig(16, (1, 2), (2, 4), window_size=2, patch_size=2, image_size=(16, 16), num_classes=5),
+    "hybrid": HybridConfig(1, 32, 2, 64, 2, (16, 16), 5, blocks=(1, 1)),
+    "bit": BiTConfig((1, 1), 1, (16, 16), 5),
+    "mixer": MixerConfig(4, 32, 2, 8, 64, (16, 16), 5),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)

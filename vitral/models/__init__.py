@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import beit, botnet, deit, efficientnet, layerscale, mae, resnet, swin, vit
+from vitral.models import beit, bit, botnet, deit, efficientnet, hybrid, layerscale, mae, mixer, resnet, swin, vit
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -40,6 +40,9 @@ FAMILIES: dict[str, Family] = {
     "botnet": Family(botnet.BoTNetConfig, botnet.BoTNet, botnet.VARIANTS),
     "beit": Family(beit.BEiTConfig, beit.BEiT, beit.VARIANTS),
     "swin": Family(swin.SwinConfig, swin.SwinTransformer, swin.VARIANTS),
+    "hybrid": Family(hybrid.HybridConfig, hybrid.HybridTransformer, hybrid.VARIANTS),
+    "bit": Family(bit.BiTConfig, bit.BiT, bit.VARIANTS),
+    "mixer": Family(mixer.MixerConfig, mixer.MlpMixer, mixer.VARIANTS),
 }
 """Every family by the name that a model folder's config.json gives it."""
 

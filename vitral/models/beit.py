@@ -50,6 +50,7 @@ class BEiTConfig:
     head_bias: float = 0.0
     checkpoint_blocks: bool = False
     channels: int = 3
+    layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
@@ -60,6 +61,8 @@ class BEiTConfig:
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+        if not 0 < self.layer_norm_eps < 1:
+            raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {self.layer_norm_eps}.")
         grid_of(self.image_size, self.patch_size)
 
     @property
@@ -107,10 +110,10 @@ class BEiTBlock(nn.Module):
 
     def __init__(self, config: BEiTConfig, drop_rate: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.attention = RelativeAttention(config)
         self.scale1 = nn.Parameter(torch.empty(config.width))
-        self.norm2 = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.mlp = Mlp(config.width, config.mlp_dim, "exact", config.dropout)
         self.scale2 = nn.Parameter(torch.empty(config.width))
         self.dropout = nn.Dropout(config.dropout)
@@ -138,7 +141,7 @@ class BEiT(Network):
         self.dropout = nn.Dropout(config.dropout)
         rates = [config.stochastic_depth * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(BEiTBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.num_classes)
         initialise(self)
 

@@ -42,6 +42,7 @@ class DistilledConfig:
     checkpoint_blocks: bool = False
     channels: int = 3
     position_resize: ResizeRule = "huggingface"  # bicubic, as the authors fine-tune at 384 (section 3)
+    layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
         vit.require_shape(self)
@@ -79,7 +80,7 @@ class DistilledVisionTransformer(Network):
         self.dropout = nn.Dropout(config.dropout)
         rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.num_classes)
         self.distillation_head = nn.Linear(width, config.num_classes)
         initialise(self)

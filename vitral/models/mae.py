@@ -43,6 +43,7 @@ class MaeConfig:
     checkpoint_blocks: bool = False
     channels: int = 3
     position_resize: ResizeRule = "huggingface"
+    layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
         vit.require_shape(self)
@@ -78,7 +79,7 @@ class MaeTransformer(Network):
         self.dropout = nn.Dropout(config.dropout)
         rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.num_classes)
         initialise(self, self.patch_embedding, self.class_token)
         nn.init.zeros_(self.head.weight)

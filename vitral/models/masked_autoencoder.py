@@ -40,6 +40,7 @@ class DecoderConfig:
     num_heads: int = 16
     gelu: Gelu = "exact"
     dropout: float = 0.0
+    layer_norm_eps: float = LAYER_NORM_EPS
 
 
 class Reconstruction(NamedTuple):
@@ -78,13 +79,13 @@ class MaskedAutoencoder(nn.Module):
         self.register_buffer("position_embedding", mae_sincos2d(config.grid_size, width))
         rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         narrow = self.decoder.width
         self.decoder_embedding = Dense(width, narrow)
         self.mask_token = nn.Parameter(torch.empty(1, 1, narrow))
         self.register_buffer("decoder_position_embedding", mae_sincos2d(config.grid_size, narrow))
         self.decoder_blocks = nn.ModuleList(EncoderBlock(self.decoder, 0.0) for _ in range(self.decoder.depth))
-        self.decoder_norm = nn.LayerNorm(narrow, eps=LAYER_NORM_EPS)
+        self.decoder_norm = nn.LayerNorm(narrow, eps=self.decoder.layer_norm_eps)
         self.pixels = Dense(narrow, patch * patch * config.channels)
         initialise(self, self.patch_embedding, self.class_token)
         nn.init.normal_(self.mask_token, std=TOKEN_STD)

@@ -95,7 +95,7 @@ def require_shape(config: Any) -> None:
             raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(config, name)}.")
     if hasattr(config, "layer_norm_eps") and not 0 < config.layer_norm_eps < 1:
         raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {config.layer_norm_eps}.")
-    grid_of(config.image_size, config.patch_size)
+    _ = config.grid_size  # refuses a size that cannot be cut into patches
 
 
 def grid_of(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:

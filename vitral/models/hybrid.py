@@ -1,0 +1,251 @@
+"""The hybrids of arXiv 2010.11929 (section 3.1) and 2106.10270: a ViT whose patches are cut from a ResNet's features.
+
+The ResNet is that of "Big Transfer" with its activations after the convolutions: group normalisation (arXiv
+1803.08494) and standardised filters (arXiv 1903.10520) in place of batch normalisation. Everything behind it is
+`vitral.models.vit`'s.
+
+Letters as there, and:
+    C  channels of a feature map        y, x  its rows and columns        o, i  output and input channels of a filter
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitral.errors import UsageError
+from vitral.models.initial import lecun_normal
+from vitral.models.vit import SIZES, VisionTransformer, ViTConfig
+
+GROUPS = 32
+"""Groups of every group normalisation."""
+
+GROUP_NORM_EPS = 1e-6
+"""flax's default, with which the hybrids were trained."""
+
+STANDARD_EPS = 1e-5
+"""Added to a filter's standard deviation; not under the root, as elsewhere."""
+
+EXPANSION = 4
+"""Channels that a residual unit puts out for one of its own."""
+
+
+@dataclass(frozen=True)
+class HybridConfig(ViTConfig):
+    """The shape of a hybrid: that of its transformer, whose patches are measured in positions of the feature map."""
+
+    blocks: tuple[int, ...] = (3, 4, 6, 3)  # residual units of each stage; none leaves the root alone
+    width_factor: int = 1  # times 64 channels behind the root
+
+    def __post_init__(self) -> None:
+        if any(count < 1 for count in self.blocks):
+            raise UsageError(f"every stage needs at least one residual unit: blocks cannot be {self.blocks}.")
+        if self.width_factor < 1:
+            raise UsageError(f"width_factor must be at least 1, not {self.width_factor}.")
+        super().__post_init__()
+
+    @property
+    def reduction(self) -> int:
+        """Pixels, each way, for one position of the feature map: 4 behind the root, twice that behind each stage
+        but the first."""
+        return 4 * 2 ** max(0, len(self.blocks) - 1)
+
+    @property
+    def stride(self) -> int:
+        """Pixels, each way, for one token."""
+        return self.reduction * self.patch_size
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of tokens at `image_size`."""
+        return grid_of(self.image_size, self)
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature map that patches are cut from."""
+        root = 64 * self.width_factor
+        return root * EXPANSION * 2 ** (len(self.blocks) - 1) if self.blocks else root
+
+
+def grid_of(image_size: tuple[int, int], config: HybridConfig) -> tuple[int, int]:
+    """Rows and columns of tokens; raises `UsageError` where the patches do not fill the feature map."""
+    rows, columns = (math.ceil(side / config.reduction) for side in image_size)
+    patch = config.patch_size
+    if rows < patch or columns < patch or rows % patch or columns % patch:
+        nearest = [max(1, round(side / config.stride)) * config.stride for side in image_size]
+        raise UsageError(
+            f"image size {image_size[0]}x{image_size[1]} makes {rows}x{columns} features, which cannot be cut into "
+            f"patches of {patch}x{patch}: the nearest that can is {nearest[0]}x{nearest[1]}."
+        )
+    return rows // patch, columns // patch
+
+
+# ResNet --------------------------------------------------------------------------------------------
+
+
+class StdConv(nn.Conv2d):
+    """A convolution without bias by standardised filters, padded as TensorFlow's "SAME": `ceil(side / stride)` out."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        # With stride 1 the padding of an odd kernel is symmetric, and the convolution does it on its own.
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, bias=False)
+
+    def standardised(self) -> Float[Tensor, "o i a b"]:
+        """The filters with mean 0 and standard deviation 1 each: Eq. 3 and 4 of arXiv 1903.10520."""
+        centred = self.weight.flatten(1)
+        centred = centred - centred.mean(dim=1, keepdim=True)
+        std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(centred.shape[1])
+        return (centred / (std + STANDARD_EPS)).view_as(self.weight)
+
+    def forward(self, x: Float[Tensor, "n i y x"]) -> Float[Tensor, "n o v u"]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if kernel > stride > 1:
+            x = F.pad(x, (*same_padding(x.shape[3], kernel, stride), *same_padding(x.shape[2], kernel, stride)))
+        return F.conv2d(x, self.standardised(), None, self.stride, self.padding)
+
+
+def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's "SAME" padding before and after: what is odd goes behind, so even sides are not symmetric."""
+    total = max(0, (math.ceil(side / stride) - 1) * stride + kernel - side)
+    return total // 2, total - total // 2
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation with the authors' group count, and a ReLU behind it if asked for."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(GROUPS, channels, GROUP_NORM_EPS)
+
+    def forward(self, x: Float[Tensor, "n C y x"], relu: bool = False) -> Float[Tensor, "n C y x"]:
+        y = super().forward(x)
+        return F.relu(y, inplace=True) if relu else y
+
+
+class Root(nn.Module):
+    """7x7 convolution and 3x3 maximum, each of stride 2."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = StdConv(channels, width, 7, stride=2)
+        self.norm = GroupNorm(width)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n C y x"]:
+        x = self.norm(self.conv(images), relu=True)
+        # "SAME" once more, and what pads never is the maximum: one row before and behind an odd side, and behind
+        # an even side the window that hangs over.
+        return F.max_pool2d(x, 3, stride=2, padding=(x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
+
+
+class ResidualUnit(nn.Module):
+    """Bottleneck with activations behind the convolutions: 1x1, 3x3 (of the stride), 1x1 to four times the width."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = EXPANSION * width
+        self.projects = inputs != outputs or stride != 1
+        if self.projects:
+            self.projection = StdConv(inputs, outputs, 1, stride)
+            self.projection_norm = GroupNorm(outputs)
+        self.conv1 = StdConv(inputs, width, 1)
+        self.norm1 = GroupNorm(width)
+        self.conv2 = StdConv(width, width, 3, stride)
+        self.norm2 = GroupNorm(width)
+        self.conv3 = StdConv(width, outputs, 1)
+        self.norm3 = GroupNorm(outputs)
+
+    def forward(self, x: Float[Tensor, "n i y x"]) -> Float[Tensor, "n o v u"]:
+        shortcut = self.projection_norm(self.projection(x)) if self.projects else x
+        y = self.norm1(self.conv1(x), relu=True)
+        y = self.norm2(self.conv2(y), relu=True)
+        y = self.norm3(self.conv3(y))
+        return F.relu(shortcut + y, inplace=True)
+
+
+class ResNet(nn.Module):
+    """Root and stages; every stage but the first halves rows and columns and doubles the width."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        width = 64 * config.width_factor
+        self.root = Root(config.channels, width)
+        self.stages = nn.ModuleList()
+        inputs = width
+        for stage, count in enumerate(config.blocks):
+            units = nn.Sequential()
+            for unit in range(count):
+                units.append(ResidualUnit(inputs, width << stage, stride=2 if stage and not unit else 1))
+                inputs = EXPANSION * width << stage
+            self.stages.append(units)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n C y x"]:
+        x = self.root(images)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+# The whole -----------------------------------------------------------------------------------------
+
+
+class HybridTransformer(VisionTransformer):
+    """`VisionTransformer` on a ResNet's features instead of pixels.
+
+    Pictures of another size than `config.image_size` are welcome as long as their features can be cut into patches.
+    """
+
+    config: HybridConfig
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config)
+        patch = config.patch_size
+        # in place of the one for pixels
+        self.patch_embedding = nn.Conv2d(config.feature_channels, config.width, kernel_size=patch, stride=patch)
+        self.resnet = ResNet(config)
+        initialise(self)
+
+    def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
+        """Patches of the feature map to tokens with positions: Eq. 1 for the hybrid of section 3.1."""
+        grid_of((images.shape[2], images.shape[3]), self.config)
+        return super().embed(self.resnet(images))
+
+    def layer_index(self, name: str) -> int:
+        """0 for the ResNet and the embedding, 1 to L for the blocks, L + 1 for the rest."""
+        return 0 if name.startswith("resnet.") else super().layer_index(name)
+
+
+def initialise(model: HybridTransformer) -> None:
+    """Give the ResNet and the embedding the authors' initial distributions.
+
+    filters      lecun normal         last norm of a residual unit    weight 0: the unit starts as its shortcut
+    embedding    lecun normal, bias 0
+    """
+    lecun_normal(model.patch_embedding)
+    for module in model.resnet.modules():
+        if isinstance(module, StdConv):
+            lecun_normal(module)
+        elif isinstance(module, ResidualUnit):
+            nn.init.zeros_(module.norm3.weight)
+
+
+# Variants ------------------------------------------------------------------------------------------
+
+RESNETS: dict[str, dict[str, Any]] = {
+    # Appendix B of arXiv 2106.10270. The root alone reduces 4 times, so the patches of R+ViT-Ti/16, 8x8, are of 32
+    # pixels in truth: its published weights have 7x7 positions at 224 pixels.
+    "R+ViT-Ti/16": {"blocks": (), "patch_size": 8},
+    "R26+ViT-S/32": {"blocks": (2, 2, 2, 2), "patch_size": 1},
+    "R26+ViT-B/32": {"blocks": (2, 2, 2, 2), "patch_size": 1},
+    "R50+ViT-B/16": {"blocks": (3, 4, 9), "patch_size": 1},  # stage 4's units are in stage 3 (arXiv 2010.11929, 3.1)
+    "R50+ViT-L/32": {"blocks": (3, 4, 6, 3), "patch_size": 1},
+}
+
+VARIANTS = {
+    name: HybridConfig(**SIZES[name.partition("ViT-")[2].partition("/")[0]], **resnet)
+    for name, resnet in RESNETS.items()
+}
