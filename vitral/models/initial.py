@@ -19,8 +19,8 @@ def lecun_normal(layer: nn.Linear | nn.Conv2d) -> None:
     kept_std = 0.87962566103423978  # of a unit normal cut at +-2
     std = math.sqrt(1 / layer.weight[0].numel()) / kept_std
     nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def normal_dense(module: nn.Module, std: float = 0.02) -> None:

@@ -159,7 +159,7 @@ def initialise(model: MlpMixer) -> None:
 
 # Variants ------------------------------------------------------------------------------------------
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     # Table 1
     "S": {"width": 512, "depth": 8, "tokens_mlp_dim": 256, "channels_mlp_dim": 2048},
     "B": {"width": 768, "depth": 12, "tokens_mlp_dim": 384, "channels_mlp_dim": 3072},
