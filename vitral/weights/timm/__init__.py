@@ -6,7 +6,7 @@ One module per family; each knows the architectures that it reads by their names
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from vitral.models import family_of
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm import bit, hybrid, mixer, vit
 
 
 class Architecture(Protocol):
@@ -38,10 +38,16 @@ class Architecture(Protocol):
         """timm's name for a network, or `None` where timm has none like it."""
 
 
-FAMILIES: dict[str, Architecture] = {"vit": vit}
+FAMILIES: dict[str, Architecture] = {"vit": vit, "hybrid": hybrid, "bit": bit, "mixer": mixer}
 """By the key of `vitral.models.FAMILIES`."""
 
-READ = "plain ViTs like vit_base_patch16_224"
+ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {"vit": vit.arguments, "hybrid": hybrid.arguments}
+"""What `timm.create_model` must be told of a network beside its name and input size."""
+
+READ = (
+    "plain ViTs like vit_base_patch16_224, hybrids like vit_base_r50_s16_384, BiTs like resnetv2_50x1_bit and Mixers "
+    "like mixer_b16_224"
+)
 """What can be read, for errors."""
 
 
@@ -101,7 +107,11 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         **({"label_descriptions": described.descriptions} if described.descriptions else {}),
     }
     whole = {"architecture": name, "num_classes": config.num_classes, "pretrained_cfg": published}
-    whole["model_args"] = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
+    arguments = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
+    arguments |= ARGUMENTS.get(family_of(config), lambda _: {})(config)
+    whole["model_args"] = arguments
+    if "global_pool" in arguments:
+        whole["global_pool"] = arguments["global_pool"]
     save_file(written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
