@@ -7,6 +7,7 @@ describes, and how each tensor of the model is made from those of the file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
 from vitral.weights import huggingface, timm
+from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
@@ -140,6 +142,8 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
 def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tensor]:
     """Every tensor of the file under the model's names, float32 where it is a fraction, in memory of its own."""
     stored, described = pretrained.stored, pretrained.described
+    if described.checksum is not None:
+        require_checksum(stored.path, described.checksum)
     entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
     known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
@@ -156,11 +160,21 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
                 f"not of layout {pretrained.layout}."
             ) from error
         tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
+        if not _is_finite(tensors[entry.ours]):
+            raise DataError(
+                f"{pretrained.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
+                f"training that wrote it had failed; take an earlier checkpoint, or download it again."
+            )
         if entry.form.name:
             report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
         if entry.theirs != (entry.ours,):
             report.renamed.append((", ".join(entry.theirs), entry.ours))
     return tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; their sum shows it in one pass, unless it overflows."""
+    return not tensor.is_floating_point() or math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
 
 
 def _drop_pre_logits(
