@@ -71,7 +71,13 @@ def transformers_vit() -> ModuleType:
     return _import("transformers.models.vit.modeling_vit")
 
 
-def transformers() -> ModuleType:
+def transformers_library() -> ModuleType:
     """The Transformers library; its models and processors are fetched when they are first used."""
     _import("torchvision")
     return _import("transformers")
+
+
+def transformers(family: str) -> ModuleType:
+    """The Transformers library's module of a family: "dinov2" has `Dinov2Model`."""
+    _import("torchvision")
+    return _import(f"transformers.models.{family}.modeling_{family}")

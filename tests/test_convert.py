@@ -49,7 +49,7 @@ def test_what_vitral_trained_opens_in_transformers(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        library = peers.transformers()
+        library = peers.transformers_library()
     except peers.PeerUnavailable as error:
         pytest.skip(str(error))
     converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)

@@ -20,15 +20,22 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
+from vitral.weights import deit, dinov2, huggingface, mae, timm
 from vitral.weights import folder as vitral_folder
-from vitral.weights import huggingface, timm
 from vitral.weights.checksum import require_checksum
-from vitral.weights.layout import Described, Layout
+from vitral.weights.layout import Described, Layout, without_head
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
 from vitral.weights.stored import Stored, open_stored
 
-LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm, "huggingface": huggingface}
+LAYOUTS: dict[str, Layout] = {
+    "vitral": vitral_folder,
+    "timm": timm,
+    "huggingface": huggingface,
+    "deit": deit,
+    "mae": mae,
+    "dinov2": dinov2,
+}
 """Layouts that can be read, by name."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
@@ -113,13 +120,16 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     )
     report.dropped += pretrained.described.left_out.items()
     tensors = _read_tensors(pretrained, report)
-    new_head = classes is not None and tuple(classes) != pretrained.classes
+    headless = pretrained.described.headless
+    new_head = headless or (classes is not None and tuple(classes) != pretrained.classes)
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))
     with torch.device("meta"):
         network = build_network(config)
     heads = tuple(f"{layer}.{kind}" for layer in network.HEADS for kind in ("weight", "bias"))
-    if new_head and classes is not None:
+    if headless:
+        report.notes.append(f"the file has no head: one of zeros for {config.num_classes} classes is put on")
+    elif new_head and classes is not None:
         kept = [tensors.pop(name) for name in heads if name in tensors]
         rows = len(kept[0]) if kept else 0
         report.dropped.append(
@@ -145,6 +155,8 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
     if described.checksum is not None:
         require_checksum(stored.path, described.checksum)
     entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
+    if described.headless:
+        entries = without_head(entries, described.config)
     known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
     extra = [name for name in stored.shapes if name not in known]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from vitral.config import Preprocessing
+from vitral.models import FAMILIES, family_of
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
 
@@ -29,6 +30,8 @@ class Described:
         notes: sentences that the report should carry.
         checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
             numbers are used.
+        headless: the file ends before a head. `config.num_classes` means nothing then: entries of the head are not
+            looked for, and a zero head takes its place.
     """
 
     config: Any
@@ -39,6 +42,13 @@ class Described:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     checksum: str | None = field(default=None, compare=False)
+    headless: bool = False
+
+
+def without_head(entries: Sequence[Entry], config: Any) -> list[Entry]:
+    """Those entries that are not of a head of the network with this configuration."""
+    heads = FAMILIES[family_of(config)].network.HEADS
+    return [entry for entry in entries if entry.ours.rpartition(".")[0] not in heads]
 
 
 class Layout(Protocol):

@@ -7,7 +7,7 @@ One module per family; each knows the model types that it reads by their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from vitral.errors import DataError, UsageError
 from vitral.models import family_of
 from vitral.weights.huggingface import processor, vit
 from vitral.weights.huggingface.published import class_names, labels
-from vitral.weights.layout import Described
+from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
 from vitral.weights.stored import Stored
@@ -36,9 +36,9 @@ class Architecture(Protocol):
         """The network of a config.json, and tensors left out with the reasons."""
 
     def entries(self, config: Any, stored: Stored | None, /) -> list[Entry]:
-        """As `Layout.entries`; a file without a head has no entry for one."""
+        """As `Layout.entries`."""
 
-    def written(self, config: Any, /) -> dict[str, Any]:
+    def written(self, config: Any, headless: bool, /) -> dict[str, Any]:
         """The part of config.json that describes the network; raises `UsageError` where there is none like it."""
 
 
@@ -69,10 +69,8 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
         raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
     family = types[config["model_type"]]
     model, left_out = family.configuration(config, stored)
-    notes = []
-    headless = not any(entry.ours == "head.weight" for entry in family.entries(model, stored))
-    if headless:
-        notes.append("the file has no head: fine-tuning gives it one")
+    everything = family.entries(model, None)
+    headless = not any(name in stored.shapes for name in _heads(everything, model))
     rule, said = _preprocessing(folder / PROCESSOR, model.image_size)
     return Described(
         model,
@@ -81,8 +79,15 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
         dict(config.get("label_descriptions", {})),
         config.get("problem_type") == MULTI_LABEL,
         left_out,
-        (*notes, *said),
+        said,
+        headless=headless,
     )
+
+
+def _heads(found: Sequence[Entry], config: Any) -> list[str]:
+    """Transformers' names for tensors of heads."""
+    body = without_head(found, config)
+    return [name for entry in found if entry not in body for name in entry.theirs]
 
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
@@ -103,14 +108,18 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
             f"Transformers' layout is written for {', '.join(FAMILIES)}, not for {family_of(config)}: choose another."
         )
     whole = {
-        **family.written(config),
+        **family.written(config, described.headless),
         **labels(described.classes, config.num_classes),
         "dtype": "float32",
         **({"problem_type": MULTI_LABEL} if described.multi_label else {}),
         **({"label_descriptions": described.descriptions} if described.descriptions else {}),
     }
+    found = family.entries(config, None)
+    if described.headless:
+        found = without_head(found, config)
+        whole["architectures"] = [name.replace("ForImageClassification", "Model") for name in whole["architectures"]]
     contents = {"config.json": whole, PROCESSOR: processor.written(described.preprocessing)}
-    save_file(tensors_written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
+    save_file(tensors_written(found, tensors), folder / "model.safetensors", {"format": "pt"})
     for name, value in contents.items():
         (folder / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

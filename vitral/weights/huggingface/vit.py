@@ -67,12 +67,11 @@ def entries(config: ViTConfig, stored: Stored | None) -> list[Entry]:
     found += same("norm", f"{prefix}layernorm")
     if config.representation_size is not None:
         found += same("pre_logits", f"{prefix}pooler.dense")
-    if stored is None or "classifier.weight" in stored.shapes:
-        found += same("head", "classifier")
+    found += same("head", "classifier")
     return renamed(found, (*LAYERS, *ATTENTION, *MLP)) if is_in_memory(stored) else found
 
 
-def written(config: ViTConfig) -> dict[str, Any]:
+def written(config: ViTConfig, headless: bool) -> dict[str, Any]:
     """The part of config.json that describes the network.
 
     Raises:
@@ -83,9 +82,10 @@ def written(config: ViTConfig) -> dict[str, Any]:
             f"Transformers' ViT has a class token and learned positions, this one pool {config.pool!r} and positions "
             f"{config.positions!r}: choose another layout."
         )
-    if config.representation_size is not None:
+    if config.representation_size is not None and not headless:
         raise UsageError("Transformers' ViT classifier has no pre-logits layer, this one has: choose another layout.")
-    return {"architectures": ["ViTForImageClassification"], "model_type": "vit", "qkv_bias": True, **sizes(config)}
+    pooler = {} if config.representation_size is None else {"pooler_output_size": config.representation_size}
+    return {"architectures": ["ViTForImageClassification"], "model_type": "vit", **sizes(config), **pooler}
 
 
 def sizes(config: ViTConfig) -> dict[str, Any]:
@@ -102,6 +102,7 @@ def sizes(config: ViTConfig) -> dict[str, Any]:
         "hidden_dropout_prob": config.dropout,
         "num_channels": config.channels,
         "layer_norm_eps": config.layer_norm_eps,
+        "qkv_bias": True,
     }
 
 

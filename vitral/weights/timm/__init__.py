@@ -16,10 +16,10 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
-from vitral.weights.layout import Described
+from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import bit, hybrid, mixer, vit
+from vitral.weights.timm import bit, deit, hybrid, layerscale, mae, mixer, vit
 
 
 class Architecture(Protocol):
@@ -38,15 +38,21 @@ class Architecture(Protocol):
         """timm's name for a network, or `None` where timm has none like it."""
 
 
-FAMILIES: dict[str, Architecture] = {"vit": vit, "hybrid": hybrid, "bit": bit, "mixer": mixer}
+FAMILIES: dict[str, Architecture] = {
+    "vit": vit, "deit": deit, "layerscale": layerscale, "mae": mae, "hybrid": hybrid, "bit": bit, "mixer": mixer,
+}  # fmt: skip
 """By the key of `vitral.models.FAMILIES`."""
 
-ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {"vit": vit.arguments, "hybrid": hybrid.arguments}
+ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "vit": vit.arguments,
+    "hybrid": hybrid.arguments,
+    "mae": mae.arguments,
+}
 """What `timm.create_model` must be told of a network beside its name and input size."""
 
 READ = (
-    "plain ViTs like vit_base_patch16_224, hybrids like vit_base_r50_s16_384, BiTs like resnetv2_50x1_bit and Mixers "
-    "like mixer_b16_224"
+    "plain ViTs like vit_base_patch16_224, hybrids like vit_base_r50_s16_384, DeiT's, DeiT III's, DINOv2's and MAE's, "
+    "BiTs like resnetv2_50x1_bit and Mixers like mixer_b16_224"
 )
 """What can be read, for errors."""
 
@@ -60,6 +66,9 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     """The model that config.json names; it says everything."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = {**config, **config.get("pretrained_cfg", {})}
+    headless = published.get("num_classes") == 0
+    if headless:
+        published["num_classes"] = 1  # of the zero head, until classes are known
     for architecture in FAMILIES.values():
         found = architecture.configuration(name, published, stored)
         if found is not None:
@@ -73,6 +82,7 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
         tuple(str(label) for label in published.get("label_names", ())),
         dict(published.get("label_descriptions", {})),
         left_out=left_out,
+        headless=headless,
     )
 
 
@@ -96,23 +106,27 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         crop = {"crop_pct": 1.0, "crop_mode": "squash" if preprocessing.resize else "center"}
     else:
         crop = {"crop_pct": min(preprocessing.crop) / preprocessing.resize, "crop_mode": "center"}
+    rows = 0 if described.headless else config.num_classes
     published = {
         "input_size": [3, *config.image_size],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "interpolation": preprocessing.interpolation,
         **crop,
-        "num_classes": config.num_classes,
+        "num_classes": rows,
         **({"label_names": list(described.classes)} if described.classes else {}),
         **({"label_descriptions": described.descriptions} if described.descriptions else {}),
     }
-    whole = {"architecture": name, "num_classes": config.num_classes, "pretrained_cfg": published}
+    whole = {"architecture": name, "num_classes": rows, "pretrained_cfg": published}
     arguments = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
     arguments |= ARGUMENTS.get(family_of(config), lambda _: {})(config)
     whole["model_args"] = arguments
     if "global_pool" in arguments:
         whole["global_pool"] = arguments["global_pool"]
-    save_file(written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
+    entries = family.entries(config, None)
+    if described.headless:
+        entries = without_head(entries, config)
+    save_file(written(entries, tensors), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

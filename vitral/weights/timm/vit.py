@@ -14,8 +14,10 @@ from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 
 ARCHITECTURE = re.compile(
-    r"vit_(tiny|small|base|large|huge|so400m|giant|gigantic)_patch(\d+)(?:_siglip)?(?:_gap)?_(\d+)"
+    r"(?:vit|deit)_(tiny|small|base|large|huge|so400m|giant|gigantic)_patch(\d+)(?:_siglip)?(?:_gap)?_(\d+)"
 )
+"""DeiT without the distillation token is the plain ViT."""
+
 SIZES = {
     "tiny": "Ti",
     "small": "S",
@@ -41,7 +43,7 @@ REGISTERED = {
 def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tuple[ViTConfig, dict[str, str]] | None:
     """The network of timm's model `name`."""
     match = ARCHITECTURE.fullmatch(name)
-    if match is None:
+    if match is None or (published.get("global_pool") == "avg" and "cls_token" in stored.shapes):  # which is MAE's
         return None
     config = ViTConfig(
         patch_size=int(published.get("model_args", {}).get("patch_size", match[2])),
@@ -70,7 +72,8 @@ def require_token_pool(published: Mapping[str, Any]) -> None:
     """Refuse a hybrid that pools otherwise."""
     if published.get("global_pool", "token") != "token":
         raise DataError(
-            f"the weights pool by {published['global_pool']!r}: of timm's hybrids only those with a class token are read."
+            f"the weights pool by {published['global_pool']!r}: of timm's hybrids only those with a class token are "
+            f"read."
         )
 
 
@@ -86,34 +89,50 @@ def _pool(name: str, published: Mapping[str, Any], stored: Stored) -> str:
     return POOLS[pool]
 
 
-def entries(config: ViTConfig, stored: Stored | None) -> list[Entry]:
+def entries(config: ViTConfig, _: Stored | None) -> list[Entry]:
     """timm's name for each parameter."""
-    found = [Entry("class_token", ("cls_token",))] if config.pool == "token" else []
-    found += [Entry("position_embedding", ("pos_embed",))] + same("patch_embedding", "patch_embed.proj")
-    for i in range(config.depth):
-        block = f"blocks.{i}"
-        found += same(f"{block}.norm1", f"{block}.norm1") + same(f"{block}.norm2", f"{block}.norm2")
-        found += same(f"{block}.attention.qkv", f"{block}.attn.qkv")
-        found += same(f"{block}.attention.out", f"{block}.attn.proj")
-        found += same(f"{block}.mlp.fc1", f"{block}.mlp.fc1") + same(f"{block}.mlp.fc2", f"{block}.mlp.fc2")
+    found = encoder(config.depth, config.pool == "token")
     if config.pool == "map":
         found.append(Entry("attention_pool.probe", ("attn_pool.latent",)))
         for ours, theirs in (("q", "q"), ("kv", "kv"), ("out", "proj"), ("norm", "norm")):
             found += same(f"attention_pool.{ours}", f"attn_pool.{theirs}")
         for layer in ("fc1", "fc2"):
             found += same(f"attention_pool.mlp.{layer}", f"attn_pool.mlp.{layer}")
-    found += same("norm", "norm")
-    headless = stored is not None and "head.weight" not in stored.shapes
-    return found if headless else found + same("head", "head")
+    return found + same("norm", "norm") + same("head", "head")
+
+
+def encoder(depth: int, class_token: bool = True) -> list[Entry]:
+    """Names of the tokens and blocks, which timm's descendants of ViT share."""
+    found = [Entry("class_token", ("cls_token",))] if class_token else []
+    found += [Entry("position_embedding", ("pos_embed",)), *same("patch_embedding", "patch_embed.proj")]
+    for i in range(depth):
+        found += block(f"blocks.{i}", f"blocks.{i}")
+        found += same(f"blocks.{i}.mlp.fc1", f"blocks.{i}.mlp.fc1") + same(f"blocks.{i}.mlp.fc2", f"blocks.{i}.mlp.fc2")
+    return found
+
+
+def block(ours: str, theirs: str) -> list[Entry]:
+    """Names of a block's norms and attention."""
+    found = same(f"{ours}.norm1", f"{theirs}.norm1") + same(f"{ours}.norm2", f"{theirs}.norm2")
+    return (
+        found
+        + same(f"{ours}.attention.qkv", f"{theirs}.attn.qkv")
+        + same(f"{ours}.attention.out", f"{theirs}.attn.proj")
+    )
 
 
 def name(config: ViTConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
     plain = config.positions == "learned" and config.representation_size is None
     for theirs, ours in SIZES.items():
-        if plain and all(getattr(config, key) == value for key, value in vit.SIZES[ours].items()):
+        if plain and is_of_size(config, ours):
             return f"vit_{theirs}_{REGISTERED[theirs]}_224"
     return None
+
+
+def is_of_size(config: Any, size: str) -> bool:
+    """Whether width, depth, MLP and heads are those of a key of `vitral.models.vit.SIZES`."""
+    return all(getattr(config, key) == value for key, value in vit.SIZES[size].items())
 
 
 def arguments(config: ViTConfig) -> dict[str, Any]:
