@@ -1,11 +1,11 @@
 """BEiT: "BERT Pre-Training of Image Transformers" (arXiv 2106.08254), the network that is fine-tuned.
 
-Letters as in `vitral.models.vit`; t = N + 1 tokens, the class token first. What differs from the plain ViT (section
-2.3 and the authors' code):
+Letters as in `vitral.models.vit`; t = N + 1 tokens, the class token first. What differs from the plain ViT, in
+the authors' code (microsoft/unilm):
     positions    none are added to the tokens: every block's attention has a bias by relative position
     q, k, v      k has no bias: it would only shift all logits of a row
     LayerScale   a learned factor per channel on each residual branch (arXiv 2103.17239)
-    pooling      the mean of the patches, then the norm; the class token only takes part in attention
+    pooling      the mean of the patches, then the norm (section 2.6); the class token only takes part in attention
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BEiTConfig:
     num_heads: int
     image_size: tuple[int, int] = (224, 224)  # height, width in pixels
     num_classes: int = 1000
-    layer_scale: float = 0.1  # every factor at the start: 0.1 in B, 1e-5 in L (section 3.1)
+    layer_scale: float = 0.1  # every factor at the start: 0.1 in B, 1e-5 in L, as the authors train them
     dropout: float = 0.0
     stochastic_depth: float = 0.0  # of the last block; block l has l / (L - 1) of it
     head_bias: float = 0.0
@@ -232,7 +232,7 @@ def initialise(model: BEiT) -> None:
 # Variants ------------------------------------------------------------------------------------------
 
 SIZES: dict[str, dict[str, Any]] = {
-    # section 3.1
+    # section 2.5, and the authors' larger one
     "B": {"width": 768, "depth": 12, "mlp_dim": 3072, "num_heads": 12, "layer_scale": 0.1},
     "L": {"width": 1024, "depth": 24, "mlp_dim": 4096, "num_heads": 16, "layer_scale": 1e-5},
 }

@@ -236,7 +236,8 @@ class SwinTransformer(Network):
     """Pictures in, class scores out: `forward` is `head(pooled(encode(images)))`.
 
     Pictures of another size than `config.image_size` are welcome as long as the patch size divides them: windows keep
-    their size, and a grid that they do not fill is padded.
+    their size, and a grid that they do not fill is padded, as in the authors' code for detection, torchvision and
+    Transformers. (timm shifts before it pads, so its numbers differ where a shifted grid needs padding.)
     """
 
     config: SwinConfig

@@ -20,7 +20,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
-from vitral.weights import deit, dinov2, huggingface, mae, timm
+from vitral.weights import deit, dinov2, huggingface, mae, microsoft, timm
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
@@ -35,6 +35,7 @@ LAYOUTS: dict[str, Layout] = {
     "deit": deit,
     "mae": mae,
     "dinov2": dinov2,
+    "microsoft": microsoft,
 }
 """Layouts that can be read, by name."""
 

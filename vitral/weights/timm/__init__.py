@@ -19,7 +19,7 @@ from vitral.models import family_of
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import bit, deit, hybrid, layerscale, mae, mixer, vit
+from vitral.weights.timm import beit, bit, deit, hybrid, layerscale, mae, mixer, swin, vit
 
 
 class Architecture(Protocol):
@@ -40,6 +40,7 @@ class Architecture(Protocol):
 
 FAMILIES: dict[str, Architecture] = {
     "vit": vit, "deit": deit, "layerscale": layerscale, "mae": mae, "hybrid": hybrid, "bit": bit, "mixer": mixer,
+    "beit": beit, "swin": swin,
 }  # fmt: skip
 """By the key of `vitral.models.FAMILIES`."""
 
@@ -52,7 +53,7 @@ ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 READ = (
     "plain ViTs like vit_base_patch16_224, hybrids like vit_base_r50_s16_384, DeiT's, DeiT III's, DINOv2's and MAE's, "
-    "BiTs like resnetv2_50x1_bit and Mixers like mixer_b16_224"
+    "BEiTs, Swins, BiTs like resnetv2_50x1_bit and Mixers like mixer_b16_224"
 )
 """What can be read, for errors."""
 
