@@ -43,6 +43,7 @@ class DistilledConfig:
     channels: int = 3
     position_resize: ResizeRule = "huggingface"  # bicubic, as the authors fine-tune at 384 (section 3)
     layer_norm_eps: float = LAYER_NORM_EPS
+    teacher: bool = True  # whether the distillation token has a head; without, it only takes part in attention
 
     def __post_init__(self) -> None:
         vit.require_shape(self)
@@ -66,11 +67,12 @@ class DistilledVisionTransformer(Network):
     """
 
     config: DistilledConfig
-    HEADS = ("head", "distillation_head")
+    HEADS: tuple[str, ...] = ("head", "distillation_head")  # type: ignore[misc] # of one with a single head, the first
 
     def __init__(self, config: DistilledConfig) -> None:
         super().__init__()
         self.config = config
+        self.HEADS = type(self).HEADS if config.teacher else ("head",)
         width, patch = config.width, config.patch_size
         self.patch_embedding = nn.Conv2d(config.channels, width, kernel_size=patch, stride=patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
@@ -82,7 +84,8 @@ class DistilledVisionTransformer(Network):
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.num_classes)
-        self.distillation_head = nn.Linear(width, config.num_classes)
+        if config.teacher:
+            self.distillation_head = nn.Linear(width, config.num_classes)
         initialise(self)
 
     def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
@@ -101,8 +104,8 @@ class DistilledVisionTransformer(Network):
         return self.norm(x)
 
     def pooled(self, tokens: Float[Tensor, "n t D"]) -> Float[Tensor, "n D"]:
-        """The mean of the two tokens that the heads see."""
-        return tokens[:, :PREFIX].mean(dim=1)
+        """The mean of the two tokens that the heads see; the class token, where it alone has a head."""
+        return tokens[:, :PREFIX].mean(dim=1) if self.config.teacher else tokens[:, 0]
 
     def both_scores(self, tokens: Float[Tensor, "n t D"]) -> tuple[Float[Tensor, "n K"], Float[Tensor, "n K"]]:
         """Scores of the class token's head, which learns from labels, and of the other's, from the teacher (Fig. 2)."""
@@ -110,6 +113,8 @@ class DistilledVisionTransformer(Network):
 
     def classify(self, tokens: Float[Tensor, "n t D"]) -> Float[Tensor, "n K"]:
         """The mean of both heads' scores."""
+        if not self.config.teacher:
+            return self.head(tokens[:, 0])
         labels, teacher = self.both_scores(tokens)
         return (labels + teacher) / 2
 
@@ -133,9 +138,9 @@ def initialise(model: DistilledVisionTransformer) -> None:
     normal_dense(model)
     for table in (model.class_token, model.distillation_token, model.position_embedding):
         nn.init.normal_(table, std=POSITION_STD)
-    for head in (model.head, model.distillation_head):
-        nn.init.zeros_(head.weight)
-        nn.init.constant_(head.bias, model.config.head_bias)
+    for name in model.HEADS:
+        nn.init.zeros_(model.get_parameter(f"{name}.weight"))
+        nn.init.constant_(model.get_parameter(f"{name}.bias"), model.config.head_bias)
 
 
 VARIANTS = {f"DeiT-{size}-distilled/16": DistilledConfig(patch_size=16, **vit.SIZES[size]) for size in ("Ti", "S", "B")}

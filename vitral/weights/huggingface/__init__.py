@@ -7,7 +7,7 @@ One module per family; each knows the model types that it reads by their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
-from vitral.weights.huggingface import processor, vit
-from vitral.weights.huggingface.published import class_names, labels
+from vitral.weights.huggingface import beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
+from vitral.weights.huggingface.published import class_names, labels, size
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
@@ -42,8 +42,14 @@ class Architecture(Protocol):
         """The part of config.json that describes the network; raises `UsageError` where there is none like it."""
 
 
-FAMILIES: dict[str, Architecture] = {"vit": vit}
+FAMILIES: dict[str, Architecture] = {
+    "vit": vit, "deit": deit, "layerscale": dinov2, "mae": mae, "beit": beit, "swin": swin, "bit": bit,
+    "resnet": resnet,
+}  # fmt: skip
 """By the key of `vitral.models.FAMILIES`."""
+
+EXTRA: dict[str, Callable[[Any], dict[str, Tensor]]] = {"layerscale": dinov2.extra}
+"""Tensors that Transformers' network has and ours has not, by the same key."""
 
 MARK = "embeddings.patch_embeddings.projection.weight"
 """A name that its files have and no other layout's."""
@@ -68,10 +74,11 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
     if config["model_type"] not in types:
         raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
     family = types[config["model_type"]]
-    model, left_out = family.configuration(config, stored)
+    rule, said = _preprocessing(folder / PROCESSOR, size(config.get("image_size", 224)))
+    # Convolutional networks take any size, and Transformers writes none for them.
+    model, left_out = family.configuration({"image_size": rule.crop, **config}, stored)
     everything = family.entries(model, None)
     headless = not any(name in stored.shapes for name in _heads(everything, model))
-    rule, said = _preprocessing(folder / PROCESSOR, model.image_size)
     return Described(
         model,
         rule,
@@ -119,7 +126,8 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         found = without_head(found, config)
         whole["architectures"] = [name.replace("ForImageClassification", "Model") for name in whole["architectures"]]
     contents = {"config.json": whole, PROCESSOR: processor.written(described.preprocessing)}
-    save_file(tensors_written(found, tensors), folder / "model.safetensors", {"format": "pt"})
+    made = tensors_written(found, tensors) | EXTRA.get(family_of(config), lambda _: {})(config)
+    save_file(made, folder / "model.safetensors", {"format": "pt"})
     for name, value in contents.items():
         (folder / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -31,6 +31,11 @@ def is_in_memory(stored: Stored | None) -> bool:
     return stored is not None and any(".attention.q_proj." in name for name in stored.shapes)
 
 
+def prefix_of(stored: Stored | None, prefix: str) -> str:
+    """What the names of the network without its head begin with: nothing where it was saved by itself."""
+    return prefix if stored is None or any(name.startswith(prefix) for name in stored.shapes) else ""
+
+
 def renamed(entries: Sequence[Entry], renaming: Renaming) -> list[Entry]:
     """Entries with names on disk, to the same with names in memory."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vitral.errors import DataError, UsageError
 from vitral.models.vit import ViTConfig
-from vitral.weights.huggingface.blocks import ATTENTION, LAYERS, MLP, block, is_in_memory, renamed
+from vitral.weights.huggingface.blocks import ATTENTION, LAYERS, MLP, block, is_in_memory, prefix_of, renamed
 from vitral.weights.huggingface.published import WRITTEN_GELU, class_count, gelu, patch, require_fixed, size
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
@@ -23,7 +23,7 @@ UNUSED = {
 def configuration(published: Mapping[str, Any], stored: Stored) -> tuple[ViTConfig, dict[str, str]]:
     """The network, and tensors left out with the reasons."""
     require_fixed(published)
-    prefix = _prefix(stored)
+    prefix = prefix_of(stored, "vit.")
     left_out = {prefix * (not name.startswith("decoder")) + name: reason for name, reason in UNUSED.items()}
     pooler = f"{prefix}pooler.dense.weight"
     classifies = "classifier.weight" in stored.shapes
@@ -58,7 +58,7 @@ def encoder(published: Mapping[str, Any]) -> dict[str, Any]:
 
 def entries(config: ViTConfig, stored: Stored | None) -> list[Entry]:
     """Transformers' name for each parameter."""
-    prefix = "vit." if stored is None else _prefix(stored)
+    prefix = prefix_of(stored, "vit.")
     found = [Entry("class_token", (f"{prefix}embeddings.cls_token",))]
     found += [Entry("position_embedding", (f"{prefix}embeddings.position_embeddings",))]
     found += same("patch_embedding", f"{prefix}embeddings.patch_embeddings.projection")
@@ -88,7 +88,7 @@ def written(config: ViTConfig, headless: bool) -> dict[str, Any]:
     return {"architectures": ["ViTForImageClassification"], "model_type": "vit", **sizes(config), **pooler}
 
 
-def sizes(config: ViTConfig) -> dict[str, Any]:
+def sizes(config: Any) -> dict[str, Any]:
     """The inverse of `encoder`."""
     height, width = config.image_size
     return {
@@ -98,13 +98,9 @@ def sizes(config: ViTConfig) -> dict[str, Any]:
         "intermediate_size": config.mlp_dim,
         "num_attention_heads": config.num_heads,
         "image_size": height if height == width else [height, width],
-        "hidden_act": WRITTEN_GELU[config.gelu],
+        "hidden_act": WRITTEN_GELU[getattr(config, "gelu", "exact")],
         "hidden_dropout_prob": config.dropout,
         "num_channels": config.channels,
         "layer_norm_eps": config.layer_norm_eps,
         "qkv_bias": True,
     }
-
-
-def _prefix(stored: Stored) -> str:
-    return "vit." if any(name.startswith("vit.") for name in stored.shapes) else ""
