@@ -42,6 +42,7 @@ from vitral.weights.layout import Described
 from vitral.weights.stored import open_stored, unpickling
 from vitral.weights.stored.pickled import check
 
+ROOT = Path(__file__).resolve().parents[2]
 MEMORY = 300 << 20
 SECONDS = 5
 Tensors = dict[str, torch.Tensor]
