@@ -26,6 +26,7 @@ from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
+from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
 
 LAYOUTS: dict[str, Layout] = {
@@ -81,7 +82,7 @@ def read(path: str | Path) -> Pretrained:
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
-            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else "check the path.")
+            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else f"check the path{_as_name(path)}.")
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
@@ -208,6 +209,12 @@ def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, bias)
     return head
+
+
+def _as_name(words: str | Path) -> str:
+    """How to say that a path that is not there was meant as a name, if it looks like one."""
+    named = parsed(f"hf:{words}")
+    return f", or write hf:{words} for a repository of Hugging Face" if named else ""
 
 
 def _weights_in(folder: Path) -> Path:
