@@ -6,6 +6,7 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +21,17 @@ from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
-from vitral.weights import timm
+from vitral.weights import google, timm
 from vitral.weights.layout import Described, Layout
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
 from vitral.weights.stored import Stored, open_stored
 
-LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm}
-"""Layouts that can be read, by name."""
+LAYOUTS: dict[str, Layout] = {"google": google, "vitral": vitral_folder, "timm": timm}
+"""Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
+
+LONGEST_ENTRY = 3
+"""Tensors of a file that are kept while more than one of ours may be made of them: query, key and value."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 """Files in a folder that may be its weights."""
@@ -147,9 +151,10 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
     if missing or extra:
         raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
     tensors: dict[str, Tensor] = {}
+    tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
     for entry in entries:
         try:
-            value = entry.form.read([stored.tensor(name) for name in entry.theirs])
+            value = entry.form.read([tensor(name) for name in entry.theirs])
         except (RuntimeError, IndexError) as error:
             raise DataError(
                 f"{pretrained.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
