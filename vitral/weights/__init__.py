@@ -6,6 +6,7 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
-from vitral.weights import deit, dinov2, huggingface, mae, microsoft, timm
+from vitral.weights import deit, dinov2, google, huggingface, mae, microsoft, timm
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
@@ -30,6 +31,7 @@ from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
 
 LAYOUTS: dict[str, Layout] = {
+    "google": google,
     "vitral": vitral_folder,
     "timm": timm,
     "huggingface": huggingface,
@@ -38,7 +40,10 @@ LAYOUTS: dict[str, Layout] = {
     "dinov2": dinov2,
     "microsoft": microsoft,
 }
-"""Layouts that can be read, by name."""
+"""Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
+
+LONGEST_ENTRY = 3
+"""Tensors of a file that are kept while more than one of ours may be made of them: query, key and value."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 """Files in a folder that may be its weights."""
@@ -165,9 +170,10 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
     if missing or extra:
         raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
     tensors: dict[str, Tensor] = {}
+    tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
     for entry in entries:
         try:
-            value = entry.form.read([stored.tensor(name) for name in entry.theirs])
+            value = entry.form.read([tensor(name) for name in entry.theirs])
         except (RuntimeError, IndexError) as error:
             raise DataError(
                 f"{pretrained.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
