@@ -65,7 +65,7 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         groups: int = 1,
         activation: Activation = "none",
-        like: Conventions = Conventions(),  # noqa: B008 (frozen)
+        like: Conventions = Conventions(),
     ) -> None:
         super().__init__()
         # Of odd kernels at stride 1 the two paddings are the same.

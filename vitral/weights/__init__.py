@@ -20,13 +20,13 @@ from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
-from vitral.weights import timm
+from vitral.weights import timm, torchvision
 from vitral.weights.layout import Described, Layout
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
 from vitral.weights.stored import Stored, open_stored
 
-LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm}
+LAYOUTS: dict[str, Layout] = {"vitral": vitral_folder, "timm": timm, "torchvision": torchvision}
 """Layouts that can be read, by name."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".bin")

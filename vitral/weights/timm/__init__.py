@@ -19,7 +19,7 @@ from vitral.models import family_of
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm import efficientnet, resnet, vit
 
 
 class Architecture(Protocol):
@@ -38,10 +38,10 @@ class Architecture(Protocol):
         """timm's name for a network, or `None` where timm has none like it."""
 
 
-FAMILIES: dict[str, Architecture] = {"vit": vit}
+FAMILIES: dict[str, Architecture] = {"vit": vit, "resnet": resnet, "efficientnet": efficientnet}
 """By the key of `vitral.models.FAMILIES`."""
 
-READ = "plain ViTs like vit_base_patch16_224"
+READ = "plain ViTs like vit_base_patch16_224, resnet18 to 152, efficientnet_b0 to b7 and tf_efficientnet_b0 to l2"
 """What can be read, for errors."""
 
 
