@@ -37,7 +37,7 @@ def test_parameter_counts_are_a_resnets_with_attention_for_convolutions(name: st
 @pytest.mark.parametrize("size", [(6, 5), (3, 7), (1, 1)])
 def test_attention_is_timms(size: tuple[int, int]) -> None:
     timm()
-    from timm.layers import BottleneckAttn
+    from timm.layers.bottleneck_attn import BottleneckAttn
 
     torch.manual_seed(0)
     ours = RelativeAttention(32, 4, size)

@@ -81,7 +81,7 @@ def test_initial_values_are_the_usual_ones() -> None:
     torch.manual_seed(0)
     network = ResNet(ResNetConfig((2, 1, 1, 1)))
     weight = network.stages[1][0].spatial.conv.weight
-    assert float(weight.std()) == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
+    assert float(weight.detach().std()) == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.02)
     for block in network.stages[0]:
         assert not block.restore.norm.weight.any()
         assert bool((block.spatial.norm.weight == 1).all())
@@ -109,7 +109,7 @@ def test_the_folded_kernel_computes_the_same(
         shortcut = torch.randn_like(unit(x))
         folded = [unit(x), unit(x, shortcut)]
     plain = [unit(x), unit(x, shortcut)]
-    assert len(taken) == 3
+    assert len(taken) == (2 if activation == "silu" else 3)
     for one, other in zip(folded, plain, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
@@ -147,7 +147,7 @@ def test_a_dropped_branch_is_dropped_for_the_whole_picture_and_the_rest_rescaled
     torch.manual_seed(0)
     kept = drop_branch(torch.ones(2000, 2, 3, 3), 0.25).flatten(1)
     assert bool((kept == kept[:, :1]).all())
-    assert set(kept[:, 0].tolist()) == {0.0, pytest.approx(4 / 3)}
+    torch.testing.assert_close(kept[:, 0].unique(), torch.tensor([0.0, 4 / 3]))
     assert float((kept[:, 0] > 0).float().mean()) == pytest.approx(0.75, abs=0.04)
 
 

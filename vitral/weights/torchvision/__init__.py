@@ -1,7 +1,7 @@
 """torchvision's layout: the state dict of one of its models in a file, recognised by names and shapes alone.
 
-Such a file says neither its classes nor its preprocessing. The preprocessing that torchvision documents for the model is
-taken; NAME.json beside NAME.pth may say otherwise:
+Such a file says neither its classes nor its preprocessing. The preprocessing is the one that torchvision documents for
+the model; NAME.json beside NAME.pth may say otherwise:
 
     {"classes": [...], "descriptions": {...}, "multi_label": false, "preprocessing": {...}, "num_heads": 12}
 

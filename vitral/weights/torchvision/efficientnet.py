@@ -15,7 +15,12 @@ from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.torchvision.normalised import IMAGENET, conv_norm
 
-MARKS = ("features.0.0.weight", "features.1.0.block.1.fc1.weight", "features.8.0.weight", "classifier.1.weight")
+MARKS: tuple[str, ...] = (
+    "features.0.0.weight",
+    "features.1.0.block.1.fc1.weight",
+    "features.8.0.weight",
+    "classifier.1.weight",
+)
 
 USUAL: dict[str, tuple[int, int]] = {
     # input size, shorter side before the cut

@@ -14,7 +14,7 @@ from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.torchvision.normalised import IMAGENET, conv_norm
 
-MARKS = ("conv1.weight", "bn1.weight", "layer1.0.conv2.weight", "layer4.0.bn2.weight", "fc.weight")
+MARKS: tuple[str, ...] = ("conv1.weight", "bn1.weight", "layer1.0.conv2.weight", "layer4.0.bn2.weight", "fc.weight")
 
 SECOND = ("11ad3fa6", "cd907fc2", "f82ba261")
 """In the names of torchvision's second weights (IMAGENET1K_V2) of ResNet-50, 101 and 152."""

@@ -14,7 +14,7 @@ from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.torchvision.normalised import IMAGENET
 
-MARKS = ("class_token", "conv_proj.weight", "encoder.pos_embedding", "encoder.ln.weight")
+MARKS: tuple[str, ...] = ("class_token", "conv_proj.weight", "encoder.pos_embedding", "encoder.ln.weight")
 
 NAMES = {"B/16": "vit_b_16", "B/32": "vit_b_32", "L/16": "vit_l_16", "L/32": "vit_l_32", "H/14": "vit_h_14"}
 
