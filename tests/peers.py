@@ -65,6 +65,11 @@ def torchvision_transforms() -> ModuleType:
     return _import("torchvision.transforms")
 
 
+def torchvision_models() -> ModuleType:
+    """torchvision's models: `resnet50()`, `vit_b_16()` and so on."""
+    return _import("torchvision.models")
+
+
 def transformers_vit() -> ModuleType:
     """The Transformers library's ViT module, with `ViTConfig` and `ViTForImageClassification`."""
     _import("torchvision")

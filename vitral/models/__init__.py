@@ -105,7 +105,8 @@ def create_model(name: str, *, device: str | torch.device = "cpu", **overrides: 
 
 
 def _called(config: Any) -> str:
-    return f"a {type(config).__name__.removesuffix('Config')}"
+    family = type(config).__name__.removesuffix("Config")
+    return f"{'an' if family[0] in 'AEIO' else 'a'} {family}"
 
 
 def _near_224(patch_size: int) -> tuple[int, int]:

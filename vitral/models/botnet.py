@@ -34,7 +34,7 @@ class BoTNetConfig:
 
     blocks: tuple[int, int, int, int]  # of each stage; the last stage's are those with attention (Table 1)
     num_heads: int = 4
-    last_stride: int = 2  # of the last stage; 1 is BoTNet-S1 (section 4.7)
+    last_stride: int = 2  # of the last stage; 1 is the paper's BoTNet-S1
     width: int = 64  # channels of the stem and of the first stage's 3x3 convolutions; each stage doubles it
     image_size: tuple[int, int] = (224, 224)  # height, width in pixels
     num_classes: int = 1000
@@ -197,5 +197,5 @@ class BoTNet(ResNet):
 
 VARIANTS = {
     "BoTNet-50": BoTNetConfig((3, 4, 6, 3)),  # Table 1
-    "BoTNet-S1-50": BoTNetConfig((3, 4, 6, 3), last_stride=1),  # section 4.7
+    "BoTNet-S1-50": BoTNetConfig((3, 4, 6, 3), last_stride=1),
 }

@@ -80,13 +80,13 @@ class ConvNorm(nn.Module):
     ) -> Float[Tensor, "n o y x"]:
         if self.same:
             x = pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
-        if self._folds(x):
+        if self._folds(x, shortcut):
             return self._folded(x, shortcut)
         y = self.norm(self.conv(x))
         y = y if shortcut is None else y + shortcut
         return ACTIVATE[self.activation](y)
 
-    def _folds(self, x: Tensor) -> bool:
+    def _folds(self, x: Tensor, shortcut: Tensor | None) -> bool:
         """Whether oneDNN takes it, and the map is large enough that folding the kernel costs less than it saves."""
         weight, stride = self.conv.weight, self.conv.stride[0]
         return (
@@ -95,6 +95,7 @@ class ConvNorm(nn.Module):
             and x.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
+            and (shortcut is None or self.activation != "silu")  # of a sum it takes no SiLU
             and x.numel() // x.shape[1] // stride**2 > weight[0].numel()
         )
 

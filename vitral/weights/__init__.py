@@ -21,7 +21,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
-from vitral.weights import deit, dinov2, google, huggingface, mae, microsoft, timm
+from vitral.weights import deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
@@ -39,6 +39,7 @@ LAYOUTS: dict[str, Layout] = {
     "mae": mae,
     "dinov2": dinov2,
     "microsoft": microsoft,
+    "torchvision": torchvision,
 }
 """Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
 

@@ -19,7 +19,7 @@ from vitral.models import family_of
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import beit, bit, deit, hybrid, layerscale, mae, mixer, swin, vit
+from vitral.weights.timm import beit, bit, deit, efficientnet, hybrid, layerscale, mae, mixer, resnet, swin, vit
 
 
 class Architecture(Protocol):
@@ -40,7 +40,7 @@ class Architecture(Protocol):
 
 FAMILIES: dict[str, Architecture] = {
     "vit": vit, "deit": deit, "layerscale": layerscale, "mae": mae, "hybrid": hybrid, "bit": bit, "mixer": mixer,
-    "beit": beit, "swin": swin,
+    "beit": beit, "swin": swin, "resnet": resnet, "efficientnet": efficientnet,
 }  # fmt: skip
 """By the key of `vitral.models.FAMILIES`."""
 
@@ -53,7 +53,8 @@ ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 READ = (
     "plain ViTs like vit_base_patch16_224, hybrids like vit_base_r50_s16_384, DeiT's, DeiT III's, DINOv2's and MAE's, "
-    "BEiTs, Swins, BiTs like resnetv2_50x1_bit and Mixers like mixer_b16_224"
+    "BEiTs, Swins, BiTs like resnetv2_50x1_bit, Mixers like mixer_b16_224, resnet18 to 152, efficientnet_b0 to b7 and "
+    "tf_efficientnet_b0 to l2"
 )
 """What can be read, for errors."""
 
