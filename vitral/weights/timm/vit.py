@@ -26,6 +26,12 @@ SIZES = {
     "gigantic": "G",
 }
 
+PATCHES = {
+    "tiny": (16,), "small": (8, 16, 32), "base": (8, 16, 32), "large": (14, 16, 32), "huge": (14,), "giant": (14,),
+    "gigantic": (14,),
+}  # fmt: skip
+"""Patch sizes that timm has a name for, all at 224 pixels, those of 16 and 32 at 384 too."""
+
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[ViTConfig, dict[str, str]] | None:
     """The network of timm's model `name`."""
@@ -75,9 +81,15 @@ def block(ours: str, theirs: str) -> list[Entry]:
 def name(config: ViTConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
     plain = config.pool == "token" and config.positions == "learned" and config.representation_size is None
-    for theirs, ours in SIZES.items():
-        if plain and is_of_size(config, ours):
-            return f"vit_{theirs}_patch{config.patch_size}_{config.image_size[0]}"
+    return name_of(config) if plain else None
+
+
+def name_of(config: Any) -> str | None:
+    """timm's name for the ViT of these sizes, or `None`; of another input it is the one for 224 pixels."""
+    for theirs, patches in PATCHES.items():
+        if config.patch_size in patches and is_of_size(config, SIZES[theirs]):
+            large = config.image_size == (384, 384) and config.patch_size in (16, 32)
+            return f"vit_{theirs}_patch{config.patch_size}_{384 if large else 224}"
     return None
 
 
