@@ -32,7 +32,8 @@ NOTE = "the class token is pooled, as in the authors' linear probe; they fine-tu
 
 def recognises(stored: Stored, config: Mapping[str, Any]) -> bool:
     """Whether a file has the norm of a fine-tuned MAE, or blocks without a head."""
-    if not has_blocks(stored, config) or "blocks.0.ls1.gamma" in stored.shapes or "reg_token" in stored.shapes:
+    others = any(name == "reg_token" or name.endswith(".ls1.gamma") for name in stored.shapes)
+    if others or not has_blocks(stored, config):
         return False
     return "fc_norm.weight" in stored.shapes or "head.weight" not in stored.shapes
 

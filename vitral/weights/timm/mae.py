@@ -42,10 +42,7 @@ def entries(config: MaeConfig, _: Stored | None) -> list[Entry]:
 
 def name(config: MaeConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    for theirs, ours in vit.SIZES.items():
-        if config.gelu == "exact" and vit.is_of_size(config, ours):
-            return f"vit_{theirs}_patch{config.patch_size}_{config.image_size[0]}"
-    return None
+    return vit.name_of(config) if config.gelu == "exact" else None
 
 
 def arguments(config: MaeConfig) -> dict[str, Any]:

@@ -32,6 +32,13 @@ SIZES = {
 POOLS = {"token": "token", "avg": "gap", "map": "map"}
 """Our pooling by timm's word."""
 
+PATCHES = {
+    "tiny": (16,), "small": (8, 16, 32), "base": (8, 16, 32), "large": (14, 16, 32), "huge": (14,), "giant": (14,),
+    "gigantic": (14,),
+}  # fmt: skip
+"""Patch sizes that timm has a name for, all at 224 pixels, those of 16 and 32 at 384 too."""
+
+
 REGISTERED = {
     # the patch size of the model of each size that timm surely has at 224 pixels; others are arguments of it
     **dict.fromkeys(("tiny", "small", "base", "large"), "patch16"),
@@ -39,19 +46,31 @@ REGISTERED = {
     "so400m": "patch14_siglip",
 }
 
+OTHER_SIZE = "vit_tiny_patch16_224"
+"""The model that a ViT of a size without a name is made from."""
+
+WIDTHS = {"embed_dim": "width", "depth": "depth", "num_heads": "num_heads"}
+"""Our fields by timm's arguments."""
+
 
 def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tuple[ViTConfig, dict[str, str]] | None:
     """The network of timm's model `name`."""
     match = ARCHITECTURE.fullmatch(name)
     if match is None or (published.get("global_pool") == "avg" and "cls_token" in stored.shapes):  # which is MAE's
         return None
+    arguments = published.get("model_args", {})
+    shape = vit.SIZES[SIZES[match[1]]]
+    shape = shape | {ours: int(arguments[theirs]) for theirs, ours in WIDTHS.items() if theirs in arguments}
+    if "mlp_ratio" in arguments:
+        shape["mlp_dim"] = round(shape["width"] * float(arguments["mlp_ratio"]))
     config = ViTConfig(
-        patch_size=int(published.get("model_args", {}).get("patch_size", match[2])),
+        patch_size=int(arguments.get("patch_size", match[2])),
         image_size=image_size(published, int(match[3])),
         num_classes=max(1, int(published.get("num_classes", 1000))),  # none in an encoder without a head
         pool=_pool(name, published, stored),  # type: ignore[arg-type]
         gelu=gelu(published, "tanh" if name.startswith("vit_so400m_patch16_siglip") else "exact"),
-        **vit.SIZES[SIZES[match[1]]],
+        channels=int(arguments.get("in_chans", 3)),
+        **shape,
     )
     return config, {}
 
@@ -123,10 +142,20 @@ def block(ours: str, theirs: str) -> list[Entry]:
 
 def name(config: ViTConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    plain = config.positions == "learned" and config.representation_size is None
+    if config.positions != "learned" or config.representation_size is not None or config.layer_norm_eps != 1e-6:
+        return None
     for theirs, ours in SIZES.items():
-        if plain and is_of_size(config, ours):
+        if is_of_size(config, ours):
             return f"vit_{theirs}_{REGISTERED[theirs]}_224"
+    return OTHER_SIZE if config.mlp_dim % config.width == 0 else None
+
+
+def name_of(config: Any) -> str | None:
+    """timm's name for the ViT of these sizes, or `None`; of another input it is the one for 224 pixels."""
+    for theirs, patches in PATCHES.items():
+        if config.patch_size in patches and is_of_size(config, SIZES[theirs]):
+            large = config.image_size == (384, 384) and config.patch_size in (16, 32)
+            return f"vit_{theirs}_patch{config.patch_size}_{384 if large else 224}"
     return None
 
 
@@ -138,6 +167,11 @@ def is_of_size(config: Any, size: str) -> bool:
 def arguments(config: ViTConfig) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name."""
     given: dict[str, Any] = {"patch_size": config.patch_size}
+    if not any(is_of_size(config, size) for size in SIZES.values()):
+        given |= {theirs: getattr(config, ours) for theirs, ours in WIDTHS.items()}
+        given["mlp_ratio"] = config.mlp_dim // config.width
+    if config.channels != 3:
+        given["in_chans"] = config.channels
     if config.gelu == "tanh":
         given["act_layer"] = "gelu_tanh"
     if config.pool != "token" or config.width == vit.SIZES["So400m"]["width"]:
