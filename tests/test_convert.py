@@ -64,6 +64,30 @@ def test_what_vitral_trained_opens_in_transformers(
         torch.testing.assert_close(theirs(values).logits, ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("pool", ["token", "gap", "map"])
+def test_what_vitral_trained_opens_in_timm(
+    model: Path, tmp_path: Path, pool: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        library = peers.timm()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+    if pool != "token":
+        run = [str(model.parents[1] / "colours"), *TINY, "--model.pool", pool, "--out", str(tmp_path / "run")]
+        assert main(["train", *run]) == 0
+        capsys.readouterr()
+        model = tmp_path / "run" / "model"
+    converted(model, tmp_path / "out", "--to", "timm", capsys=capsys)
+    ours, image = vitral.load(model), sharp()
+    theirs = library.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    assert tuple(theirs.pretrained_cfg["label_names"]) == ours.classes == ("blue", "green", "red")
+    rule = library.data.resolve_data_config({}, model=theirs)
+    values = library.data.create_transform(**rule)(image)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(values), ours.network(values), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(theirs(values), ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
+
+
 def test_every_file_is_accounted_for(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = converted(model, tmp_path / "out", "--to", "hf", capsys=capsys)
     files = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}

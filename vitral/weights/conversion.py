@@ -28,7 +28,7 @@ from vitral.weights.report import LoadReport
 MARK = "conversion.json"
 """The file by which a folder is known as written here."""
 
-ALIASES = {"hf": "huggingface", "transformers": "huggingface"}
+ALIASES = {"hf": "huggingface", "transformers": "huggingface", "google-npz": "google", "npz": "google"}
 """Other words for keys of `LAYOUTS`."""
 
 TRAINING_ONLY = ("dropout", "stochastic_depth", "checkpoint_blocks", "head_bias", "position_resize")

@@ -6,6 +6,7 @@ One module per family; each knows the architectures that it reads by their names
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,7 +108,7 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
     if preprocessing.resize is None or isinstance(preprocessing.resize, tuple):
         crop = {"crop_pct": 1.0, "crop_mode": "squash" if preprocessing.resize else "center"}
     else:
-        crop = {"crop_pct": min(preprocessing.crop) / preprocessing.resize, "crop_mode": "center"}
+        crop = {"crop_pct": _share(min(preprocessing.crop), preprocessing.resize), "crop_mode": "center"}
     rows = 0 if described.headless else config.num_classes
     published = {
         "input_size": [3, *config.image_size],
@@ -132,11 +133,18 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
     (folder / "config.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _share(cut: int, whole: int) -> float:
+    """`cut` / `whole`, or the next smaller number, so that `cut` by it is not below `whole` where timm rounds down."""
+    share = cut / whole
+    return share if int(cut / share) == whole else math.nextafter(share, 0)
+
+
 def _preprocessing(published: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
     interpolation: Interpolation = published.get("interpolation", "bicubic")
+    sides = [int(side / published.get("crop_pct", 0.875)) for side in size]  # timm rounds down
     return Preprocessing(
         crop=size,
-        resize=int(min(size) / published.get("crop_pct", 0.875)),  # timm rounds down
+        resize=(sides[0], sides[1]) if published.get("crop_mode") == "squash" else min(sides),
         interpolation=interpolation,
         mean=tuple(published.get("mean", (0.485, 0.456, 0.406))),
         std=tuple(published.get("std", (0.229, 0.224, 0.225))),
