@@ -69,3 +69,9 @@ def transformers_vit() -> ModuleType:
     """The Transformers library's ViT module, with `ViTConfig` and `ViTForImageClassification`."""
     _import("torchvision")
     return _import("transformers.models.vit.modeling_vit")
+
+
+def transformers() -> ModuleType:
+    """The Transformers library; its models and processors are fetched when they are first used."""
+    _import("torchvision")
+    return _import("transformers")
