@@ -214,12 +214,11 @@ for model in (swin, beit):
     graphs = []
     torch.nn.init.normal_(model.head.weight)
     compiled = torch.compile(model, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True, dynamic=True)
-    for learning in (True, False):  # a graph each
-        with torch.set_grad_enabled(learning):
-            for size in (2, 3, 7):
-                images = torch.randn(size, 3, 16, 12)
-                torch.testing.assert_close(compiled(images), model(images), atol=1e-5, rtol=1e-5)
-    assert len(graphs) == 2, (type(model), len(graphs))
+    with torch.no_grad():
+        for size in (2, 3, 7):
+            images = torch.randn(size, 3, 16, 12)
+            torch.testing.assert_close(compiled(images), model(images), atol=1e-5, rtol=1e-5)
+    assert len(graphs) == 1, (type(model), len(graphs))
 """
 
 
