@@ -261,7 +261,10 @@ class SwinTransformer(Network):
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """The last stage's tokens, normalised."""
-        grid = grid_of((images.shape[2], images.shape[3]), self.config.patch_size)
+        size = (images.shape[2], images.shape[3])
+        if size == self.config.image_size:
+            size = self.config.image_size  # plain numbers: a compiler that leaves sizes open need not follow all below
+        grid = grid_of(size, self.config.patch_size)
         assert self.patch_embedding.bias is not None
         x = dense(  # the convolution as the matrix product that it is
             patchify(images, self.config.patch_size), self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
