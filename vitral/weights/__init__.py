@@ -71,7 +71,8 @@ def read(path: str | Path) -> Pretrained:
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
-            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else "check the path.")
+            f"no weights at {source}: "
+            + (f"did you mean {near[0]}?" if near else "check the path, or the name (`vitral models`).")
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"

@@ -17,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from vitral.errors import StorageError, UnavailableError
+from vitral.models import VARIANTS
 from vitral.registry import look_up
 
 PUBLISHED = {
@@ -31,7 +32,7 @@ PUBLISHED = {
 """Repositories by model name."""
 
 NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
-"""What a model's name looks like."""
+"""What the name of a Vision Transformer looks like; it need not be one of `VARIANTS`."""
 
 FILES = ("config.json", "model.safetensors")
 TIMEOUT = 20.0
@@ -52,7 +53,8 @@ def located(words: str | Path) -> Path:
 
 def is_name(words: str | Path) -> bool:
     """Whether these are a model's name, and not a path that exists."""
-    return re.fullmatch(NAME, str(words)) is not None and not Path(words).exists()
+    named = str(words) in VARIANTS or re.fullmatch(NAME, str(words)) is not None
+    return named and not Path(words).exists()
 
 
 def cache_folder() -> Path:
