@@ -9,5 +9,6 @@ from jaxtyping import install_import_hook
 CHECKED = ("vitral.models.vit", "vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
+os.environ["HF_HUB_CACHE"] = "/nowhere"  # nor what this machine has fetched before
 
 install_import_hook(CHECKED, "beartype.beartype")
