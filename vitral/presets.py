@@ -36,7 +36,8 @@ class Facts:
         gpu: whether the run is on a GPU.
         pretrained: the preprocessing that the weights to start from bring along, or `None` from scratch.
         image_size: asked for explicitly, in pixels; `None` leaves it to the preset.
-        patch_size: of the model asked for by name, in pixels; `None` leaves the whole model to the preset.
+        patch_size: of the model asked for by name, in pixels (of a convolutional network: what lies between two
+            positions of its last map); `None` leaves the whole model to the preset.
         duration: asked for explicitly; `None` leaves it to the preset.
     """
 
@@ -140,11 +141,13 @@ def _scratch_input(facts: Facts) -> tuple[Size, int, list[Decision]]:
 
 
 def _named_input(facts: Facts, patch: int) -> tuple[Size, int, list[Decision]]:
-    """For a model that was named: the pictures' own size up to 224, and at least four patches each way."""
+    """For a model that was named: the pictures' own size up to 224, and at least four positions each way."""
     if facts.image_size is not None:
         return facts.image_size, patch, []
     side = max(4, round(min(facts.height, facts.width, 224) / patch)) * patch
-    reason = f"pictures are about {facts.height}x{facts.width}: input {side}x{side}, patches of {patch} pixels"
+    reason = (
+        f"pictures are about {facts.height}x{facts.width}: input {side}x{side}, a position for every {patch} pixels"
+    )
     return (side, side), patch, [Decision("model.image_size", reason)]
 
 

@@ -25,7 +25,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import evaluate_split, threads
-from vitral.models import Network, build_network
+from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
 from vitral.run_folder import alone, open_folder, require_space
@@ -227,7 +227,8 @@ def _save(model: Model, folder: Path, plan: Plan) -> None:
     if plan.dataset.cut is not None:  # with it, `evaluate` can hold the same pictures out again
         model.metrics["held_out"] = asdict(plan.dataset.cut)
     height, width = model.network.config.image_size
-    description = f"{plan.config.model.name or 'Vision Transformer'}, input {height}x{width}"
+    kind = "Vision Transformer" if family_of(model.network.config) == "vit" else type(model.network).__name__
+    description = f"{plan.config.model.name or kind}, input {height}x{width}"
     text = card.model_card(
         name=plan.dataset.name,
         classes=model.classes,

@@ -97,12 +97,13 @@ def test_what_stands_beside_the_weights_comes_along(tmp_path: Path) -> None:
     preprocessing = Preprocessing((64, 48), (70, 50), "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     described = Described(network.config, preprocessing, ("cat", "dög"), {"cat": "Felis"}, multi_label=True)
     torchvision.write(tmp_path, described, network.state_dict())
-    (tmp_path / "resnet18.pth").unlink()
-    place = tmp_path / "resnet18.safetensors"
-    save_file(written(torchvision.entries(network.config, None), network.state_dict()), place)
-    assert read(place).described == described
+    pretrained = read(tmp_path)  # the .pth itself, by the reader of such files
+    assert pretrained.described == described
+    loaded = build(pretrained)[0].state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in network.state_dict().items())
     (tmp_path / "resnet18.json").unlink()
-    assert read(place).described.classes == ()
+    alone = torchvision.describe(pretrained.stored, {}, tmp_path)
+    assert (alone.classes, alone.multi_label, alone.preprocessing.resize) == ((), False, 256)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,7 @@ class Shapes:
     """A file of which only the shapes exist."""
 
     kind = "none"
+    notes = ()
 
     def __init__(self, path: Path, network: nn.Module) -> None:
         self.path = path

@@ -125,7 +125,9 @@ class ResNet(Network):
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n C y x"]:
         """Pictures to the last map: everything before the global average."""
-        x = F.max_pool2d(self.stem(channels_last(images)), kernel_size=3, stride=2, padding=1)
+        # For a single picture the kernels weigh more than the maps, and their order is the given one.
+        x = images if images.shape[0] == 1 else channels_last(images)
+        x = F.max_pool2d(self.stem(x), kernel_size=3, stride=2, padding=1)
         for stage in self.stages:
             x = stage(x)
         return x

@@ -219,9 +219,9 @@ def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
 
 
 def _as_name(words: str | Path) -> str:
-    """How to say that a path that is not there was meant as a name, if it looks like one."""
+    """How to say that a path that is not there was meant as a name: a repository's if it looks like one."""
     named = parsed(f"hf:{words}")
-    return f", or write hf:{words} for a repository of Hugging Face" if named else ""
+    return f", or write hf:{words} for a repository of Hugging Face" if named else ", or the name (`vitral models`)"
 
 
 def _weights_in(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vitral.errors import UsageError
+from vitral.models import VARIANTS
 from vitral.registry import look_up
 from vitral.weights.sources import google, hugging_face
 from vitral.weights.sources.cache import cache_folder, kept
@@ -39,7 +40,7 @@ PUBLISHED = {
 ImageNet-1k at 224 pixels; Apache-2.0)."""
 
 NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
-"""What a model's name looks like."""
+"""What the name of a Vision Transformer looks like; it need not be one of `VARIANTS`."""
 
 
 def located(words: str | Path, progress: Progress | None = None) -> Path:
@@ -68,7 +69,8 @@ def located(words: str | Path, progress: Progress | None = None) -> Path:
 
 def is_name(words: str | Path) -> bool:
     """Whether these are a model's name, and not a path that exists."""
-    return re.fullmatch(NAME, str(words)) is not None and not Path(words).exists()
+    named = str(words) in VARIANTS or re.fullmatch(NAME, str(words)) is not None
+    return named and not Path(words).exists()
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
