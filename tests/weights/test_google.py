@@ -24,13 +24,16 @@ from tests.models.test_families import TINY
 from tests.places import DATA, WEIGHTS
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
-from vitral.models import Network, bit, build_network, hybrid
+from vitral.models import VARIANTS, Network, bit, build_network, hybrid
 from vitral.models.bit import BiTConfig
 from vitral.models.hybrid import HybridConfig
 from vitral.models.mixer import MixerConfig
 from vitral.models.vit import ViTConfig
+from vitral.serving.predictor import Model
 from vitral.weights import build, google, read
 from vitral.weights.layout import Described
+
+IMAGENET = DATA / "imagenet_val_1300"
 
 Arrays = dict[str, np.ndarray]
 
@@ -349,3 +352,24 @@ def test_timms_reader_of_the_authors_files_gives_the_same_scores(
         expected = theirs(images)
         assert float(expected.std()) > 0.01
         torch.testing.assert_close(network(images), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (WEIGHTS.is_dir() and IMAGENET.is_dir()), reason=f"no real weights and pictures beside the project ({DATA})"
+)
+def test_the_published_vit_in_the_authors_layout_gives_the_reference_predictions(tmp_path: Path) -> None:
+    convert = runpy.run_path(str(WEIGHTS / "to_google_npz.py"))["convert"]  # independent of the code under test
+    file = stored(convert(load_file(WEIGHTS / "model.safetensors")), tmp_path)
+    pretrained = read(file)
+    assert pretrained.layout == "google"
+    assert pretrained.config == VARIANTS["ViT-Ti/16"]
+    assert pretrained.preprocessing == Preprocessing((224, 224), (224, 224))
+    network, report = build(pretrained, gelu="exact")  # with which the reference was computed
+    assert (report.read, report.dropped) == (152, [])
+    model = Model(network, Preprocessing((224, 224), None), [str(k) for k in range(1000)])  # pictures are resized
+    rows = list(csv.DictReader((IMAGENET / "reference_vit_tiny.csv").read_text().splitlines()))[::41]
+    logits = model.logits(np.stack([model.pixels(IMAGENET / "images" / row["file"]) for row in rows]))
+    values, indices = logits.max(dim=1)
+    assert indices.tolist() == [int(row["top1"]) for row in rows]
+    assert values.tolist() == pytest.approx([float(row["logit_top1"]) for row in rows], abs=1e-3)
