@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import copy
 import dataclasses
 import functools
 import json
@@ -10,6 +11,7 @@ import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,16 @@ from tests.models.test_families import TINY
 from tests.places import DATA, WEIGHTS
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
-from vitral.models import Network, build_network
+from vitral.models import VARIANTS, Network, bit, build_network, hybrid
 from vitral.models.bit import BiTConfig
 from vitral.models.hybrid import HybridConfig
 from vitral.models.mixer import MixerConfig
 from vitral.models.vit import ViTConfig
+from vitral.serving.predictor import Model
 from vitral.weights import build, google, read
 from vitral.weights.layout import Described
+
+IMAGENET = DATA / "imagenet_val_1300"
 
 Arrays = dict[str, np.ndarray]
 
@@ -289,3 +294,82 @@ def test_an_empty_head_and_a_missing_one_are_told(tmp_path: Path) -> None:
     network, report = build(pretrained, ["x", "y"])
     assert network(torch.randn(1, 3, 16, 16)).shape == (1, 2)
     assert report.reinitialised == ["head.weight", "head.bias"]
+
+
+@pytest.fixture(scope="module")
+def library() -> ModuleType:
+    try:
+        return peers.timm()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+
+
+def timms_vit(library: ModuleType, config: ViTConfig, **arguments: Any) -> torch.nn.Module:
+    pools = {"token": "token", "gap": "avg", "map": "map"}
+    return library.models.vision_transformer.VisionTransformer(
+        img_size=config.image_size, patch_size=config.patch_size, embed_dim=config.width, depth=config.depth,
+        num_heads=config.num_heads, mlp_ratio=config.mlp_dim / config.width, num_classes=config.num_classes,
+        global_pool=pools[config.pool], class_token=config.pool == "token", fc_norm=False, act_layer="gelu_tanh",
+        **arguments,
+    )  # fmt: skip
+
+
+def timms_hybrid(library: ModuleType, config: HybridConfig) -> torch.nn.Module:
+    layers = library.layers
+    backbone = library.models.resnetv2.ResNetV2(
+        layers=config.blocks, num_classes=0, global_pool="", preact=False, stem_type="same",
+        conv_layer=functools.partial(layers.StdConv2dSame, eps=1e-8),
+        norm_layer=functools.partial(layers.GroupNormAct, num_groups=32, eps=1e-6),
+    )  # fmt: skip
+    return timms_vit(library, config, embed_layer=functools.partial(layers.HybridEmbed, backbone))
+
+
+def timms_bit(library: ModuleType, config: BiTConfig) -> torch.nn.Module:
+    convolution = functools.partial(library.layers.StdConv2d, eps=1e-8)
+    return library.models.resnetv2.ResNetV2(
+        layers=config.blocks, num_classes=config.num_classes, stem_type="fixed", conv_layer=convolution
+    )
+
+
+READERS = {
+    "vit": timms_vit, "averaged": timms_vit, "attention pool": timms_vit, "hybrid": timms_hybrid, "bit": timms_bit
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_timms_reader_of_the_authors_files_gives_the_same_scores(
+    kind: str, library: ModuleType, tmp_path: Path
+) -> None:
+    network = copy.deepcopy(made(CONFIGS[kind]))
+    for module in network.modules():  # filters so large that what is added to their deviations does not show
+        if isinstance(module, bit.StdConv | hybrid.StdConv):
+            module.weight.data *= 1e4
+    google.write(tmp_path, described(network.config), network.state_dict())
+    theirs = READERS[kind](library, network.config).eval()
+    theirs.load_pretrained(str(tmp_path / "model.npz"))
+    images = torch.randn(2, 3, *CONFIGS[kind].image_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(images)
+        assert float(expected.std()) > 0.01
+        torch.testing.assert_close(network(images), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (WEIGHTS.is_dir() and IMAGENET.is_dir()), reason=f"no real weights and pictures beside the project ({DATA})"
+)
+def test_the_published_vit_in_the_authors_layout_gives_the_reference_predictions(tmp_path: Path) -> None:
+    convert = runpy.run_path(str(WEIGHTS / "to_google_npz.py"))["convert"]  # independent of the code under test
+    file = stored(convert(load_file(WEIGHTS / "model.safetensors")), tmp_path)
+    pretrained = read(file)
+    assert pretrained.layout == "google"
+    assert pretrained.config == VARIANTS["ViT-Ti/16"]
+    assert pretrained.preprocessing == Preprocessing((224, 224), (224, 224))
+    network, report = build(pretrained, gelu="exact")  # with which the reference was computed
+    assert (report.read, report.dropped) == (152, [])
+    model = Model(network, Preprocessing((224, 224), None), [str(k) for k in range(1000)])  # pictures are resized
+    rows = list(csv.DictReader((IMAGENET / "reference_vit_tiny.csv").read_text().splitlines()))[::41]
+    logits = model.logits(np.stack([model.pixels(IMAGENET / "images" / row["file"]) for row in rows]))
+    values, indices = logits.max(dim=1)
+    assert indices.tolist() == [int(row["top1"]) for row in rows]
+    assert values.tolist() == pytest.approx([float(row["logit_top1"]) for row in rows], abs=1e-3)
