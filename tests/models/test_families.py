@@ -12,8 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests import peers
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.adapter import AdapterConfig
 from vitral.models.beit import BEiTConfig
 from vitral.models.bit import BiTConfig
 from vitral.models.botnet import BoTNetConfig
@@ -44,7 +46,19 @@ TINY: dict[str, Any] = {
     "hybrid": HybridConfig(1, 32, 2, 64, 2, (16, 16), 5, blocks=(1, 1)),
     "bit": BiTConfig((1, 1), 1, (16, 16), 5),
     "mixer": MixerConfig(4, 32, 2, 8, 64, (16, 16), 5),
+    "adapter": AdapterConfig("timm", "test_resnet", (32, 32), 5),
 }
+
+
+@pytest.fixture(autouse=True)
+def _libraries(request: pytest.FixtureRequest) -> None:
+    """A family that is another library's is tested where that library is."""
+    if getattr(request.node, "callspec", None) and request.node.callspec.params.get("family") == "adapter":
+        try:
+            peers.timm()
+        except peers.PeerUnavailable as error:
+            pytest.skip(str(error))
+
 
 families = pytest.mark.parametrize("family", FAMILIES)
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.models.test_families import TINY
 from vitral.models import FAMILIES, build_network
-from vitral.weights import LAYOUTS, timm
+from vitral.weights import LAYOUTS, huggingface, timm
 from vitral.weights.mapping import Entry, written
 
 SERVES: dict[str, tuple[str, ...]] = {
@@ -17,6 +17,12 @@ SERVES: dict[str, tuple[str, ...]] = {
     "vitral": (),  # the model's own names, whatever they are
     "timm": tuple(timm.FAMILIES),
     "microsoft": ("beit", "swin"),
+    "huggingface": tuple(huggingface.FAMILIES),
+    "google": ("vit", "hybrid", "bit", "mixer"),
+    "deit": ("vit", "deit"),
+    "mae": ("mae",),
+    "dinov2": ("layerscale",),
+    "torchvision": ("vit", "resnet", "efficientnet"),
 }
 
 pairs = pytest.mark.parametrize(

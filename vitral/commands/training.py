@@ -120,6 +120,8 @@ def _length(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(name: str, verb: str) -> dict[str, Any]:
     """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
+    from vitral.models.adapter import WORDS
     from vitral.weights.published import is_name
 
-    return {"model.name": name} if verb == "train" and is_name(name) else {"model.weights": name}
+    named = is_name(name) or WORDS.fullmatch(name) is not None
+    return {"model.name": name} if verb == "train" and named else {"model.weights": name}

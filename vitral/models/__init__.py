@@ -10,7 +10,21 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import beit, bit, botnet, deit, efficientnet, hybrid, layerscale, mae, mixer, resnet, swin, vit
+from vitral.models import (
+    adapter,
+    beit,
+    bit,
+    botnet,
+    deit,
+    efficientnet,
+    hybrid,
+    layerscale,
+    mae,
+    mixer,
+    resnet,
+    swin,
+    vit,
+)
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -43,6 +57,7 @@ FAMILIES: dict[str, Family] = {
     "hybrid": Family(hybrid.HybridConfig, hybrid.HybridTransformer, hybrid.VARIANTS),
     "bit": Family(bit.BiTConfig, bit.BiT, bit.VARIANTS),
     "mixer": Family(mixer.MixerConfig, mixer.MlpMixer, mixer.VARIANTS),
+    "adapter": Family(adapter.AdapterConfig, adapter.AdaptedNetwork, {}),
 }
 """Every family by the name that a model folder's config.json gives it."""
 
@@ -53,14 +68,18 @@ VARIANTS: dict[str, Any] = {name: config for family in FAMILIES.values() for nam
 def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
-    A name need not be in `VARIANTS`: "ViT-S/4" is any size of `vit.SIZES` with any patch size.
+    A name need not be in `VARIANTS`: "ViT-S/4" is any size of `vit.SIZES` with any patch size, "timm:resnet18" and
+    "hf:convnextv2" are other libraries' (see `vitral.models.adapter`).
 
     Args:
         overrides: fields of the family's configuration; an `image_size` may be one number for a square.
 
     Raises:
         UsageError: unknown name or field, or values that do not fit together; the nearest names are given.
+        UnavailableError: the other library is not installed.
     """
+    if adapter.WORDS.fullmatch(name):
+        return changed(adapter.configuration(name), **overrides)
     match = re.fullmatch(r"ViT-(\w+)/(\d{1,3})", name)
     if name not in VARIANTS and match and match[1] in vit.SIZES and int(match[2]):
         base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])

@@ -21,7 +21,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed
 from vitral.registry import nearest
-from vitral.weights import deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
+from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
@@ -84,6 +84,9 @@ def read(path: str | Path) -> Pretrained:
         MissingInputError: there is no such folder, or no weights in it.
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
+    if adapted.is_name(path):
+        described, weights = adapted.of_timm(str(path))
+        return Pretrained(Path(str(path)), "vitral", described, weights, {})
     source = located(path)
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
@@ -93,6 +96,9 @@ def read(path: str | Path) -> Pretrained:
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
     config = _read_json(beside) if beside.is_file() else {}
+    if adapted.takes(config):
+        described, weights = adapted.of_transformers(file.parent, config)
+        return Pretrained(source, "vitral", described, weights, {})
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:

@@ -70,11 +70,11 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
             "the tensors have Transformers' names, which do not tell how many heads attention has: put the model's "
             "config.json beside them, as model.config.save_pretrained(FOLDER) writes it."
         )
-    types = {name: family for family in FAMILIES.values() for name in family.MODEL_TYPES}
+    types = model_types()
     if config["model_type"] not in types:
         raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
     family = types[config["model_type"]]
-    rule, said = _preprocessing(folder / PROCESSOR, size(config.get("image_size", 224)))
+    rule, said = preprocessing_of(folder, config)
     # Convolutional networks take any size, and Transformers writes none for them.
     model, left_out = family.configuration({"image_size": rule.crop, **config}, stored)
     everything = family.entries(model, None)
@@ -132,8 +132,18 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         (folder / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _preprocessing(file: Path, image_size: tuple[int, int]) -> tuple[Preprocessing, tuple[str, ...]]:
-    """What the file says; without one, what Transformers' ViT processor does by itself."""
+def model_types() -> dict[str, Architecture]:
+    """Every model type that is read, and by what."""
+    return {name: family for family in FAMILIES.values() for name in family.MODEL_TYPES}
+
+
+def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
+    """What a folder's preprocessor_config.json says; without one, what Transformers' ViT processor does by itself.
+
+    Returns:
+        The rule, and notes for the report.
+    """
+    file, image_size = folder / PROCESSOR, size(config.get("image_size", 224))
     if not file.is_file():
         note = f"there is no {PROCESSOR}: pictures are squashed to the input's size, mean and std 0.5, bilinear"
         return Preprocessing(image_size, image_size), (note,)

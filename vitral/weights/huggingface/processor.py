@@ -26,6 +26,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
         "do_center_crop": True,
     },
+    "CLIP": {
+        "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
+        "do_center_crop": True,
+    },
     "ConvNext": {
         "size": {"shortest_edge": 384}, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
         "do_center_crop": False, "crop_pct": 224 / 256,

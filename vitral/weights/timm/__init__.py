@@ -81,7 +81,7 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
         raise DataError(f"the weights are of architecture {name!r}: only {READ} are read.")
     return Described(
         model,
-        _preprocessing(published, model.image_size),
+        preprocessing_of(published, model.image_size),
         tuple(str(label) for label in published.get("label_names", ())),
         dict(published.get("label_descriptions", {})),
         left_out=left_out,
@@ -139,7 +139,8 @@ def _share(cut: int, whole: int) -> float:
     return share if int(cut / share) == whole else math.nextafter(share, 0)
 
 
-def _preprocessing(published: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
+def preprocessing_of(published: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
+    """What a "pretrained_cfg" means, for a network of that input size."""
     interpolation: Interpolation = published.get("interpolation", "bicubic")
     sides = [int(side / published.get("crop_pct", 0.875)) for side in size]  # timm rounds down
     return Preprocessing(
