@@ -30,6 +30,8 @@ class Described:
         notes: sentences that the report should carry.
         headless: the file ends before a head. `config.num_classes` means nothing then: entries of the head are not
             looked for, and a zero head takes its place.
+        checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
+            numbers are used.
     """
 
     config: Any
@@ -40,6 +42,7 @@ class Described:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     headless: bool = False
+    checksum: str | None = field(default=None, compare=False)
 
 
 def without_head(entries: Sequence[Entry], config: Any) -> list[Entry]:
