@@ -6,8 +6,13 @@ import os
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("vitral.models.vit", "vitral.training.losses", "vitral.data.mixing", "vitral.data.preprocessing")
+CHECKED = (
+    "vitral.models.vit", "vitral.models.deit", "vitral.models.layerscale", "vitral.models.mae",
+    "vitral.models.masked_autoencoder",
+    "vitral.training.losses", "vitral.training.distillation", "vitral.data.mixing", "vitral.data.preprocessing",
+)  # fmt: skip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
+os.environ["HF_HUB_CACHE"] = "/nowhere"  # nor what this machine has fetched before
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -69,3 +69,9 @@ def transformers_vit() -> ModuleType:
     """The Transformers library's ViT module, with `ViTConfig` and `ViTForImageClassification`."""
     _import("torchvision")
     return _import("transformers.models.vit.modeling_vit")
+
+
+def transformers(family: str) -> ModuleType:
+    """The Transformers library's module of a family: "dinov2" has `Dinov2Model`."""
+    _import("torchvision")
+    return _import(f"transformers.models.{family}.modeling_{family}")

@@ -249,6 +249,22 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """Learning from a trained model's answers beside the labels (arXiv 2012.12877)."""
+
+    teacher: Annotated[str | None, "model folder or name whose answers are learned; its classes must cover ours"] = None
+    kind: Annotated[
+        Literal["none", "hard", "soft"], "learn the teacher's likeliest class, or all its probabilities"
+    ] = "none"
+    alpha: Annotated[float, "share of the teacher in the loss (the paper: 0.5 hard, 0.1 soft)"] = 0.5
+    temperature: Annotated[float, "of soft: scores are divided by it (the paper: 3)"] = 3.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.alpha <= 1, f"alpha must be 0 to 1, not {self.alpha:g}")
+        require(0 < self.temperature <= 1000, f"temperature must be above 0, not {self.temperature:g}")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The loop."""
 
@@ -303,6 +319,7 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -310,4 +327,11 @@ class RunConfig:
         require(
             not self.data.multi_label or self.loss.name == "sigmoid",
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
+        )
+        distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
+        require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")
+        require(distils or not teacher, "a teacher was named: add --distillation.kind hard, or soft.")
+        require(
+            not (distils and self.data.multi_label),
+            "distillation is for one label per picture: leave --distillation.teacher out.",
         )

@@ -23,7 +23,7 @@ import torch
 from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN
-from vitral.errors import NonFiniteError
+from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.models import Network, build_network
 from vitral.planning import Plan, model_config, model_overrides
@@ -33,6 +33,7 @@ from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint
 from vitral.training.averaging import Average
+from vitral.training.distillation import Teacher
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
@@ -76,6 +77,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     network = _network(plan, screen).to(device)
     for sentence in _frozen(freeze(network, config.model.freeze)):
         screen.decide(sentence)
+    teacher = _teacher(plan, device, screen)
+    forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     require_space(folder, progress, config)
@@ -87,9 +90,10 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         device=device,
         screen=screen,
         stopped=interrupt,
-        forward=torch.compile(network) if config.training.compile else network,
+        forward=torch.compile(forward) if config.training.compile else forward,
         save_best=lambda model: _save(model, folder, plan),
         descriptions=_descriptions(plan),
+        teacher=teacher,
     )
     _go_on(progress, session, screen, resumed)
     try:
@@ -152,6 +156,24 @@ def _network(plan: Plan, screen: Screen) -> Network:
     for line in report.lines():
         screen.decide(line)
     return network
+
+
+def _teacher(plan: Plan, device: torch.device, screen: Screen) -> Teacher | None:
+    """The model whose answers are learned, where there is one; it must know all our classes by their names."""
+    config, classes = plan.config, plan.dataset.classes
+    if config.distillation.teacher is None:
+        return None
+    model = load(config.distillation.teacher, str(device))
+    missing = [name for name in classes if name not in model.classes]
+    if missing:
+        raise UsageError(
+            f"the teacher does not know {len(missing)} of the {len(classes)} classes ({', '.join(missing[:3])}"
+            f"{' ...' * (len(missing) > 3)}): name a model with --distillation.teacher that was trained on them."
+        )
+    kind, alpha = config.distillation.kind, config.distillation.alpha
+    screen.decide(f"learning from the answers of {config.distillation.teacher} ({kind}), {alpha:.0%} of the loss")
+    columns = torch.tensor([model.classes.index(name) for name in classes], device=device)
+    return Teacher(model.network, config.preprocessing, model.preprocessing, columns)
 
 
 def _progress(network: Network, config: RunConfig) -> Progress:

@@ -27,6 +27,7 @@ from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
 from vitral.serving.predictor import Model
 from vitral.training import checkpoint
+from vitral.training.distillation import build_distillation
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, hits, targets
@@ -37,7 +38,10 @@ MAX_FAILED_SAVES = 3
 
 @dataclass
 class Session:
-    """Implements `vitral.training.loop.Hooks` for pictures of a `Dataset`."""
+    """Implements `vitral.training.loop.Hooks` for pictures of a `Dataset`.
+
+    `forward` gives scores; with a `teacher`, both scores of `Network.both_scores`.
+    """
 
     config: RunConfig
     dataset: Dataset
@@ -46,15 +50,17 @@ class Session:
     device: torch.device
     screen: Screen
     stopped: Callable[[], bool]
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Any]
     save_best: Callable[[Model], None]
     descriptions: dict[str, str]
+    teacher: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.metrics = JsonLines(self.folder / "metrics.jsonl")
         self.speeds = JsonLines(self.folder / "speed.jsonl")
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
         self.loss_of = build_loss(self.config.loss)
+        self.distil = build_distillation(self.config.distillation)
         self.train_split = self.dataset.splits[TRAIN]
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent = Speed(), Speed()
@@ -102,13 +108,22 @@ class Session:
         right = torch.zeros((), device=self.device)
         size = config.training.micro_batch_size or len(images)
         for part, aim in zip(images.split(size), wanted.split(size), strict=True):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                logits = self.forward(part)
-            loss = self.loss_of(logits, aim).sum()
+            logits, losses = self._learn(part, aim)
+            loss = losses.sum()
             (loss / len(images)).backward()
             total += loss.detach()
             right += hits(logits, aim).sum()
         return total, right
+
+    def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [n, classes] and the loss of each picture [n]."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            scores = self.forward(images)
+            teacher = self.teacher(images) if self.teacher else None
+        if teacher is None or self.distil is None:
+            return scores, self.loss_of(scores, aim)
+        labels, taught = scores
+        return (labels + taught) / 2, self.distil(self.loss_of(labels, aim), taught, teacher)
 
     def _account_for(self, batch: Batch) -> None:
         if batch.unreadable and self.config.data.on_bad_image == "fail":

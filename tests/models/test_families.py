@@ -14,6 +14,9 @@ import torch.nn.functional as F
 
 from vitral.config import Preprocessing
 from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models.deit import DistilledConfig
+from vitral.models.layerscale import LayerScaleConfig
+from vitral.models.mae import MaeConfig
 from vitral.models.network import Network
 from vitral.models.vit import ViTConfig
 from vitral.serving.predictor import Model
@@ -22,6 +25,9 @@ from vitral.weights import build, read
 TINY: dict[str, Any] = {
     # a network of each family that takes milliseconds, with 5 classes
     "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "deit": DistilledConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "layerscale": LayerScaleConfig(4, 32, 2, 64, 2, (16, 16), 5, "token_mean", registers=2, mlp="swiglu"),
+    "mae": MaeConfig(4, 32, 2, 64, 2, (16, 16), 5),
 }
 
 families = pytest.mark.parametrize("family", FAMILIES)

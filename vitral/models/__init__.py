@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vitral.errors import UsageError
-from vitral.models import vit
+from vitral.models import deit, layerscale, mae, vit
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
@@ -32,6 +32,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+    "deit": Family(deit.DistilledConfig, deit.DistilledVisionTransformer, deit.VARIANTS),
+    "layerscale": Family(layerscale.LayerScaleConfig, layerscale.LayerScaleTransformer, layerscale.VARIANTS),
+    "mae": Family(mae.MaeConfig, mae.MaeTransformer, mae.VARIANTS),
 }
 """Every family by the name that a model folder's config.json gives it."""
 

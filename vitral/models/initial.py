@@ -1,4 +1,4 @@
-"""The authors' initial distributions, where torch has no equal: parts of a stacked matrix, lecun normal."""
+"""The authors' initial distributions, where torch has no equal: parts of a stacked matrix, lecun normal, all layers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def lecun_normal(layer: nn.Linear | nn.Conv2d) -> None:
     nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
+
+
+def normal_dense(module: nn.Module, std: float = 0.02) -> None:
+    """Normal weights and zero biases in every dense layer under `module`, as DeiT and DINO start.
+
+    Their "truncated" normal cuts at +-2, a hundred standard deviations, which is no cut.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)

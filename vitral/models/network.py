@@ -55,6 +55,14 @@ class Network(nn.Module):
         """Features [n, ...] to class scores [n, K]."""
         return self.get_submodule(self.HEADS[0])(self.pooled(encoded))
 
+    def both_scores(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores that learn from labels and scores that learn from a teacher, each [n, K].
+
+        They are the same but where a network has a head for each.
+        """
+        scores = self.classify(encoded)
+        return scores, scores
+
     def features(self, images: Tensor) -> Tensor:
         """Pictures [n, c, h, w] to their representations [n, R], for probes and nearest neighbours."""
         return self.pooled(self.encode(images))

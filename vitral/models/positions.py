@@ -25,7 +25,17 @@ def sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 N D"]:
     return table.to(torch.float32)[None]
 
 
-ResizeRule = Literal["google", "timm", "timm-npz", "huggingface", "torchvision"]
+def mae_sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 t D"]:
+    """The fixed positions of MAE's code (arXiv 2111.06377): as `sincos2d` with frequencies that end one step
+    earlier, after a row of zeros for the class token."""
+    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid_size), indexing="ij")
+    omega = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
+    table = torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)
+    return torch.cat([table.new_zeros(1, width), table]).to(torch.float32)[None]
+
+
+ResizeRule = Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"]
 """Whose interpolation brings learned positions to another grid. They differ by up to a quarter of the table's norm."""
 
 RESIZE: dict[str, dict[str, Any]] = {
@@ -35,8 +45,13 @@ RESIZE: dict[str, dict[str, Any]] = {
     "timm-npz": {"mode": "bilinear", "align_corners": False},  # what timm does with the authors' files
     "huggingface": {"mode": "bicubic", "align_corners": False},  # DeiT's and MAE's code too
     "torchvision": {"mode": "bicubic", "align_corners": True},
+    "dinov2": {"mode": "bicubic", "align_corners": False},  # stretched by a tenth of a patch more, see below
 }
 """Each rule as arguments of `torch.nn.functional.interpolate`."""
+
+DINOV2_OFFSET = 0.1
+"""Patches that DINOv2's code adds to the new grid's sides before it works out the scale: its files without registers
+were made with it."""
 
 
 def resize_positions(
@@ -53,7 +68,9 @@ def resize_positions(
     grid = positions[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
     # In double precision, so that no processor rounds it differently; the peers' rules as they compute them.
     exact = rule == "google" and grid.device.type != "mps"
-    grid = F.interpolate(grid.to(torch.float64 if exact else torch.float32), size=new, **RESIZE[rule])
+    scale = tuple((to + DINOV2_OFFSET) / side for to, side in zip(new, old, strict=True))
+    to_size: dict[str, Any] = {"scale_factor": scale} if rule == "dinov2" else {"size": new}
+    grid = F.interpolate(grid.to(torch.float64 if exact else torch.float32), **to_size, **RESIZE[rule])
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)
     return torch.cat([positions[:, :prefix], grid], dim=1)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -60,19 +60,11 @@ class ViTConfig:
     position_resize: ResizeRule = "google"  # how learned positions are brought to another grid
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_shape(self)
         if self.representation_size is not None and self.representation_size < 1:
             raise UsageError(f"representation_size must be none or at least 1, not {self.representation_size}.")
-        if self.width % self.num_heads:
-            raise UsageError(f"width {self.width} cannot be split into {self.num_heads} heads: choose a multiple.")
         if self.positions == "sincos2d" and (self.width % 4 or self.width < 8):
             raise UsageError(f"sincos2d positions need a width that 4 divides and of at least 8, not {self.width}.")
-        for name in ("dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
-        grid_of(self.image_size, self.patch_size)
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -88,6 +80,19 @@ class ViTConfig:
     def prefix_tokens(self) -> int:
         """Tokens before the patches: the class token, or none."""
         return 1 if self.pool == "token" else 0
+
+
+def require_shape(config: Any) -> None:
+    """Refuse, with a `UsageError`, sizes that make no ViT; `config` has the fields that all of them share."""
+    for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}.")
+    if config.width % config.num_heads:
+        raise UsageError(f"width {config.width} cannot be split into {config.num_heads} heads: choose a multiple.")
+    for name in ("dropout", "stochastic_depth"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(config, name)}.")
+    grid_of(config.image_size, config.patch_size)
 
 
 def grid_of(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
@@ -106,6 +111,14 @@ def patchify(images: Float[Tensor, "n c h w"], patch_size: int) -> Float[Tensor,
     """x to x_p of section 3.1: patches row by row, each flattened in the order channel, row, column."""
     rows = images.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))  # n c rows P columns P
     return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def embed_patches(images: Float[Tensor, "n c h w"], embedding: nn.Conv2d) -> Float[Tensor, "n N D"]:
+    """x_p E of Eq. 1, with a bias."""
+    # The convolution as the matrix product that it is. Unlike the convolution kernels, which are chosen by batch
+    # size, it gives a picture the same bits in every batch.
+    assert embedding.bias is not None
+    return dense(patchify(images, embedding.kernel_size[0]), embedding.weight.flatten(1), embedding.bias)
 
 
 # Encoder -------------------------------------------------------------------------------------------
@@ -163,10 +176,30 @@ class StochasticDepth(nn.Module):
         return x * keep / (1 - self.rate)
 
 
+@runtime_checkable  # the shape checks of the tests ask
+class BlockShape(Protocol):
+    """What a configuration says of its encoder blocks."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def num_heads(self) -> int: ...
+
+    @property
+    def mlp_dim(self) -> int: ...
+
+    @property
+    def gelu(self) -> Gelu: ...
+
+    @property
+    def dropout(self) -> float: ...
+
+
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: Eq. 2 and 3."""
 
-    def __init__(self, config: ViTConfig, drop_rate: float) -> None:
+    def __init__(self, config: BlockShape, drop_rate: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.attention = SelfAttention(config.width, config.num_heads)
@@ -178,6 +211,18 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n t D"]:
         x = x + self.drop_branch(self.dropout(self.attention(self.norm1(x))))  # Eq. 2
         return x + self.drop_branch(self.mlp(self.norm2(x)))  # Eq. 3
+
+
+def drop_rates(largest: float, depth: int) -> list[float]:
+    """Stochastic depth of each block: block l of L has l / (L - 1) of the largest (arXiv 2106.10270)."""
+    return [largest * i / max(1, depth - 1) for i in range(depth)]
+
+
+def through(blocks: nn.ModuleList, x: Float[Tensor, "n t D"], recompute: bool) -> Float[Tensor, "n t D"]:
+    """Tokens through all blocks; `recompute` makes each block anew in the backward pass, to save memory."""
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+    return x
 
 
 class AttentionPool(nn.Module):
@@ -198,6 +243,17 @@ class AttentionPool(nn.Module):
         k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         pooled = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]
+
+
+EMBEDDING = ("patch_embedding.", "class_token", "distillation_token", "registers", "position_embedding")
+"""Beginnings of the names of what makes tokens of a picture."""
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Layer of a parameter for layer-wise decay: 0 the embedding, 1 to L the blocks, L + 1 the rest."""
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return 0 if name.startswith(EMBEDDING) else depth + 1
 
 
 # The whole -----------------------------------------------------------------------------------------
@@ -224,7 +280,7 @@ class VisionTransformer(Network):
             rows = config.prefix_tokens + grid[0] * grid[1]
             self.position_embedding = nn.Parameter(torch.empty(1, rows, width))
         self.dropout = nn.Dropout(config.dropout)
-        rates = [config.stochastic_depth * i / max(1, config.depth - 1) for i in range(config.depth)]
+        rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         if config.pool == "map":
@@ -237,11 +293,7 @@ class VisionTransformer(Network):
     def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """Patches to tokens with positions: Eq. 1."""
         grid = grid_of((images.shape[2], images.shape[3]), self.config.patch_size)
-        # The convolution of Eq. 1 as the matrix product that it is. Unlike the convolution kernels, which are
-        # chosen by batch size, it gives a picture the same bits in every batch.
-        kernel = self.patch_embedding.weight.flatten(1)
-        assert self.patch_embedding.bias is not None
-        x = dense(patchify(images, self.config.patch_size), kernel, self.patch_embedding.bias)
+        x = embed_patches(images, self.patch_embedding)
         if self.config.positions == "sincos2d":  # the class token has no position here (arXiv 2205.01580)
             x = x + sincos2d(grid, self.config.width).to(x)
         if self.config.pool == "token":
@@ -252,12 +304,7 @@ class VisionTransformer(Network):
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """The encoder's normalised output, class token first where there is one."""
-        x = self.embed(images)
-        for block in self.blocks:
-            if self.config.checkpoint_blocks and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+        x = through(self.blocks, self.embed(images), self.config.checkpoint_blocks and self.training)
         return self.norm(x)
 
     def pooled(self, tokens: Float[Tensor, "n t D"]) -> Float[Tensor, "n R"]:
@@ -275,10 +322,7 @@ class VisionTransformer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        embedding = name.startswith(("patch_embedding.", "class_token", "position_embedding"))
-        return 0 if embedding else self.config.depth + 1
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: ViTConfig, new: ViTConfig) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from vitral.config import Preprocessing
+from vitral.models import FAMILIES, family_of
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
 
@@ -27,6 +28,10 @@ class Described:
         left_out: tensors of the file that the model does not need, by name, each with the reason. Everything else
             in the file must be in an entry.
         notes: sentences that the report should carry.
+        headless: the file ends before a head. `config.num_classes` means nothing then: entries of the head are not
+            looked for, and a zero head takes its place.
+        checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
+            numbers are used.
     """
 
     config: Any
@@ -36,6 +41,14 @@ class Described:
     multi_label: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    headless: bool = False
+    checksum: str | None = field(default=None, compare=False)
+
+
+def without_head(entries: Sequence[Entry], config: Any) -> list[Entry]:
+    """Those entries that are not of a head of the network with this configuration."""
+    heads = FAMILIES[family_of(config)].network.HEADS
+    return [entry for entry in entries if entry.ours.rpartition(".")[0] not in heads]
 
 
 class Layout(Protocol):

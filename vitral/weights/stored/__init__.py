@@ -5,15 +5,23 @@ A file is recognised by its content, not by its ending. Nothing is ever unpickle
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
+from vitral.errors import DataError
+from vitral.weights.stored.directory import members_of
+from vitral.weights.stored.npz import NpzFile
+from vitral.weights.stored.pickled import PickledFile
 from vitral.weights.stored.safetensors import SafetensorsFile
 
 Shape = tuple[int, ...]
+
+POINTER = b"version https://git-lfs"
+"""How the note begins that git keeps in the place of a large file."""
 
 
 class Stored(Protocol):
@@ -25,11 +33,15 @@ class Stored(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its format: "safetensors", "npz"."""
+        """Its format: "safetensors", "npz", "pickle"."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor by name, in the order of the file."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the file that the report should carry."""
 
     def tensor(self, name: str) -> Tensor:
         """The numbers, in the type in which they are stored, in memory of their own.
@@ -45,4 +57,17 @@ def open_stored(path: Path) -> Stored:
     Raises:
         DataError: it is of no known format, damaged, or its header claims what the file cannot hold.
     """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(POINTER))
+            headed = start[8:9] == b"{"  # safetensors begins with a length of eight bytes, whatever they look like
+            zipped = [info.filename for info in members_of(file)] if start[:2] == b"PK" and not headed else None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}): copy or download it again.") from error
+    if start == POINTER:
+        raise DataError(f"{path} is git's note of a large file, not the file: run git lfs pull, or download it.")
+    if zipped is not None:
+        return PickledFile(path) if any(name.endswith("/data.pkl") for name in zipped) else NpzFile(path)
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and not headed:
+        return PickledFile(path)
     return SafetensorsFile(path)

@@ -16,10 +16,10 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
-from vitral.weights.layout import Described
+from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm import deit, layerscale, mae, vit
 
 
 class Architecture(Protocol):
@@ -38,10 +38,10 @@ class Architecture(Protocol):
         """timm's name for a network, or `None` where timm has none like it."""
 
 
-FAMILIES: dict[str, Architecture] = {"vit": vit}
+FAMILIES: dict[str, Architecture] = {"vit": vit, "deit": deit, "layerscale": layerscale, "mae": mae}
 """By the key of `vitral.models.FAMILIES`."""
 
-READ = "plain ViTs like vit_base_patch16_224"
+READ = "plain ViTs like vit_base_patch16_224, DeiT's, DeiT III's, DINOv2's and MAE's"
 """What can be read, for errors."""
 
 
@@ -54,6 +54,9 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     """The model that config.json names; it says everything."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = {**config, **config.get("pretrained_cfg", {})}
+    headless = published.get("num_classes") == 0
+    if headless:
+        published["num_classes"] = 1  # of the zero head, until classes are known
     for architecture in FAMILIES.values():
         found = architecture.configuration(name, published, stored)
         if found is not None:
@@ -67,6 +70,7 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
         tuple(str(label) for label in published.get("label_names", ())),
         dict(published.get("label_descriptions", {})),
         left_out=left_out,
+        headless=headless,
     )
 
 
@@ -90,19 +94,27 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         crop = {"crop_pct": 1.0, "crop_mode": "squash" if preprocessing.resize else "center"}
     else:
         crop = {"crop_pct": min(preprocessing.crop) / preprocessing.resize, "crop_mode": "center"}
+    rows = 0 if described.headless else config.num_classes
     published = {
         "input_size": [3, *config.image_size],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "interpolation": preprocessing.interpolation,
         **crop,
-        "num_classes": config.num_classes,
+        "num_classes": rows,
         **({"label_names": list(described.classes)} if described.classes else {}),
         **({"label_descriptions": described.descriptions} if described.descriptions else {}),
     }
-    whole = {"architecture": name, "num_classes": config.num_classes, "pretrained_cfg": published}
-    whole["model_args"] = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
-    save_file(written(family.entries(config, None), tensors), folder / "model.safetensors", {"format": "pt"})
+    arguments: dict[str, Any] = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
+    if getattr(config, "pool", None) == "gap":
+        arguments["global_pool"] = "avg"
+    whole = {"architecture": name, "num_classes": rows, "pretrained_cfg": published, "model_args": arguments}
+    if "global_pool" in arguments:
+        whole["global_pool"] = arguments["global_pool"]
+    entries = family.entries(config, None)
+    if described.headless:
+        entries = without_head(entries, config)
+    save_file(written(entries, tensors), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
