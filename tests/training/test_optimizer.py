@@ -8,7 +8,7 @@ from torch import nn
 
 from vitral.config import OptimizerConfig
 from vitral.errors import UsageError
-from vitral.models.vit import VisionTransformer, ViTConfig, layer_index
+from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.training.averaging import Average
 from vitral.training.optimizer import build_optimizer, decays, freeze, parameter_groups, set_learning_rate
 
@@ -28,7 +28,7 @@ def network(**changes: object) -> VisionTransformer:
 
 
 def groups(model: VisionTransformer, config: OptimizerConfig) -> list[dict[str, object]]:
-    return parameter_groups(model.named_parameters(), config, lambda name: layer_index(name, 2), 3)
+    return parameter_groups(model.named_parameters(), config, model.layer_index, model.num_layers - 1)
 
 
 def test_only_matrices_and_kernels_decay() -> None:

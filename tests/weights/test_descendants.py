@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -20,9 +22,10 @@ from vitral.models import Network, build_network, family_of
 from vitral.models.deit import DistilledConfig
 from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
+from vitral.models.masked_autoencoder import DecoderConfig, MaskedAutoencoder
 from vitral.models.positions import mae_sincos2d
 from vitral.models.vit import ViTConfig
-from vitral.weights import LAYOUTS, build, deit, dinov2, mae, read, timm
+from vitral.weights import LAYOUTS, build, deit, dinov2, mae, mae_pretraining, read, timm
 from vitral.weights.layout import Described
 from vitral.weights.timm import layerscale as timm_layerscale
 
@@ -42,6 +45,11 @@ def library() -> ModuleType:
 
 def made(library: ModuleType, name: str, size: int, **arguments: Any) -> torch.nn.Module:
     """timm's model with random numbers in every parameter; it takes any size."""
+    return copy.deepcopy(_made(library, name, size, **arguments))
+
+
+@functools.cache
+def _made(library: ModuleType, name: str, size: int, **arguments: Any) -> torch.nn.Module:
     torch.manual_seed(0)
     model = library.create_model(name, img_size=size, dynamic_img_size=True, **arguments).eval()
     with torch.no_grad():
@@ -386,3 +394,52 @@ def test_no_two_layouts_take_the_same_file(library: ModuleType, tmp_path: Path) 
         stored = read(saved(tmp_path / name, state, {"num_heads": 2})).stored
         assert [key for key, layout in LAYOUTS.items() if layout.recognises(stored, {})] == [name]
     assert family_of(read(tmp_path / "deit").config) == "deit"
+
+
+# Whole pre-training files --------------------------------------------------------------------------
+
+
+def test_a_whole_pretraining_file_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(MaeConfig(16, 192, 12, 768, 3, (32, 32)), DecoderConfig(32, 2, 64, 2)).eval()
+    mae_pretraining.write_autoencoder(tmp_path, model)
+    names = set(torch.load(tmp_path / "model.pth", weights_only=True)["model"])
+    # the authors' MaskedAutoencoderViT
+    block = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"]
+    layers = ["patch_embed.proj", "norm", "decoder_embed", "decoder_norm", "decoder_pred"]
+    layers += [f"blocks.{i}.{part}" for i in range(12) for part in block]
+    layers += [f"decoder_blocks.{i}.{part}" for i in range(2) for part in block]
+    tables = {"cls_token", "pos_embed", "mask_token", "decoder_pos_embed"}
+    assert names == tables | {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+    (tmp_path / "config.json").write_text('{"decoder_num_heads": 2}')
+    again = mae_pretraining.read_autoencoder(tmp_path / "model.pth")
+    assert again.config == model.config
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    place = saved(tmp_path / "plain", torch.load(tmp_path / "model.pth", weights_only=True)["model"])
+    classifier, report = build(read(place), ["a", "b"])
+    assert len(report.dropped) == 2 * 12 + 8
+    images, everything = torch.randn(1, 3, 32, 32), torch.arange(4)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(classifier.features(images), model.encode(images, everything)[:, 0], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop("decoder_embed.weight"), "has no decoder"),
+        (lambda state: state.pop("decoder_blocks.0.mlp.fc2.bias"), "missing .*decoder_blocks.0.mlp.fc2.bias"),
+        (lambda state: state.update(head=torch.zeros(2)), "left over .*head"),
+        (lambda state: state.update(mask_token=torch.zeros(1, 1, 3)), "does not fit together"),
+        (lambda state: state.update({"patch_embed.proj.weight": torch.zeros(32, 3)}), "is not as MAE writes it"),
+        (lambda state: state.update({"decoder_embed.weight": torch.zeros(15, 32)}), "not one of 2 heads"),
+    ],
+)
+def test_damaged_pretraining_files_are_refused(tmp_path: Path, change: Callable[[State], object], said: str) -> None:
+    model = MaskedAutoencoder(MaeConfig(4, 32, 2, 64, 2, (16, 16)), DecoderConfig(16, 1, 32, 2))
+    entries = mae_pretraining.entries(model)
+    state = {entry.theirs[0]: model.state_dict()[entry.ours] for entry in entries}
+    change(state)
+    with pytest.raises(DataError, match=said):
+        said = {"num_heads": 2, "decoder_num_heads": 2}
+        mae_pretraining.read_autoencoder(saved(tmp_path, state, said) / "model.safetensors")

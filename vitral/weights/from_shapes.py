@@ -19,7 +19,7 @@ from vitral.weights.stored import Stored
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SAID = ("architecture", "num_heads", "image_size")
+SAID = ("architecture", "num_heads", "decoder_num_heads", "image_size")
 """What a config.json may say beside such a file: all that shapes cannot."""
 
 HEADS = {(size["width"], size["depth"]): size["num_heads"] for size in (*vit.SIZES.values(), GIANT)}

@@ -28,10 +28,10 @@ class Described:
         left_out: tensors of the file that the model does not need, by name, each with the reason. Everything else
             in the file must be in an entry.
         notes: sentences that the report should carry.
-        checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
-            numbers are used.
         headless: the file ends before a head. `config.num_classes` means nothing then: entries of the head are not
             looked for, and a zero head takes its place.
+        checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
+            numbers are used.
     """
 
     config: Any
@@ -41,8 +41,8 @@ class Described:
     multi_label: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    checksum: str | None = field(default=None, compare=False)
     headless: bool = False
+    checksum: str | None = field(default=None, compare=False)
 
 
 def without_head(entries: Sequence[Entry], config: Any) -> list[Entry]:

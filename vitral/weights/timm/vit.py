@@ -125,9 +125,13 @@ def encoder(depth: int, class_token: bool = True) -> list[Entry]:
     found = [Entry("class_token", ("cls_token",))] if class_token else []
     found += [Entry("position_embedding", ("pos_embed",)), *same("patch_embedding", "patch_embed.proj")]
     for i in range(depth):
-        found += block(f"blocks.{i}", f"blocks.{i}")
-        found += same(f"blocks.{i}.mlp.fc1", f"blocks.{i}.mlp.fc1") + same(f"blocks.{i}.mlp.fc2", f"blocks.{i}.mlp.fc2")
+        found += whole_block(f"blocks.{i}")
     return found
+
+
+def whole_block(name: str) -> list[Entry]:
+    """Names of a plain block, which is called the same there and here."""
+    return block(name, name) + same(f"{name}.mlp.fc1", f"{name}.mlp.fc1") + same(f"{name}.mlp.fc2", f"{name}.mlp.fc2")
 
 
 def block(ours: str, theirs: str) -> list[Entry]:
