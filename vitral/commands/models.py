@@ -6,55 +6,94 @@ import argparse
 from typing import Any
 
 from vitral.console import Screen
+from vitral.errors import UsageError
+from vitral.registry import nearest
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show one, like ViT-B/16")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show one, like ViT-B/16; a part of names lists those")
+    parser.add_argument("--family", metavar="FAMILY", help="list only one family: vit, bit, swin ...")
 
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     """List or show."""
-    from vitral.models import VARIANTS
+    from vitral.catalogue import CATALOGUE
 
-    if arguments.name:
-        return 0, _show_one(arguments.name, screen)
-    found = [_describe(name) for name in VARIANTS]
+    words, family = arguments.name, arguments.family
+    families = sorted({model.family for model in CATALOGUE.values()})
+    if family is not None and family not in families:
+        close = nearest(family, families) or families
+        raise UsageError(f"unknown family {family!r}: did you mean {' or '.join(close)}?")
+    found = {
+        name: model
+        for name, model in CATALOGUE.items()
+        if (words is None or words.lower() in name.lower()) and family in (None, model.family)
+    }
+    if words in CATALOGUE or (words is not None and not found):
+        return 0, _show_one(words, screen)
     screen.table(
-        ("model", "family", "input", "parameters"),
+        ("model", "family", "input", "parameters", "GMACs", "ImageNet top-1", "published weights"),
         [
-            (row["name"], row["family"], "x".join(map(str, row["image_size"])), f"{row['parameters']:,}")
-            for row in found
+            (name, m.family, _by(m.image_size), f"{m.parameters:,}", f"{m.macs / 1e9:,.2f}", _score(m), m.weights or "–")
+            for name, m in found.items()
         ],
-        right=range(2, 4),
+        right=range(2, 5),
     )
-    screen.say("Any size with any patch works too: ViT-S/8, ViT-Ti/4. Parameters are counted with 1,000 classes.")
-    return 0, found
+    screen.say(
+        "Any size of ViT with any patch works too (ViT-S/8, ViT-Ti/4), and any classifier of timm and Transformers "
+        "(timm:resnet18, hf:convnextv2). Parameters are counted with 1,000 classes; a GMAC is 10^9 multiplications "
+        "with their additions, for one picture."
+    )
+    return 0, [_row(name, model) for name, model in found.items()]
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _row(name: str, model: Any) -> dict[str, Any]:
     import dataclasses
 
-    from vitral.models import create_model, family_of
+    return {"name": name, **dataclasses.asdict(model)}
 
-    network = create_model(name, device="meta")
-    count = sum(parameter.numel() for parameter in network.parameters())
-    family = family_of(network.config)
-    return {"name": name, "family": family, "parameters": count, **dataclasses.asdict(network.config)}
+
+def _score(model: Any) -> str:
+    return "–" if model.score is None else f"{model.score.top1:.2f} % at {model.score.size}, {model.score.source}"
+
+
+def _by(sizes: Any) -> str:
+    return "x".join(map(str, sizes))
 
 
 def _show_one(name: str, screen: Screen) -> dict[str, Any]:
-    from vitral.models import create_model
+    import dataclasses
 
-    network = create_model(name, device="meta")
-    parts: dict[str, int] = {}
-    for parameter_name, parameter in network.named_parameters():
-        part = parameter_name.split(".")[0]
-        parts[part] = parts.get(part, 0) + parameter.numel()
-    described = _describe(name)
-    screen.table(("part", "parameters"), [(part, f"{count:,}") for part, count in parts.items()], right=(1,))
-    screen.result(f"{name}: {described['parameters']:,} parameters")
-    for key, value in described.items():
-        if key not in ("name", "parameters"):
-            screen.decide(f"{key}: {value}")
-    return {**described, "parts": parts}
+    from vitral.catalogue import CATALOGUE
+    from vitral.models import configuration, family_of
+    from vitral.models.counting import parts_of
+
+    config = configuration(name)
+    parts = parts_of(config)
+    total, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)
+    screen.table(
+        ("part", "parameters", "share", "output", "GMACs"),
+        [
+            (
+                part.name,
+                f"{part.parameters:,}" if part.parameters else "–",
+                f"{part.parameters / total:.1%}" if part.parameters else "–",
+                "–" if part.output is None else _by(part.output),
+                f"{part.macs / 1e9:,.3f}" if part.macs else "–",
+            )
+            for part in parts
+        ],
+        right=(1, 2, 3, 4),
+    )
+    screen.result(f"{name}: {total:,} parameters, {macs / 1e9:,.2f} GMACs for a picture of {_by(config.image_size)}")
+    known = CATALOGUE.get(name)
+    described = {"name": name, "family": family_of(config), "parameters": total, "macs": macs}
+    if known is not None:
+        screen.decide(f"ImageNet top-1: {_score(known)}")
+        screen.decide(f"published weights: {known.weights or 'none that vitral fetches by this name'}")
+        described |= {"score": known.score and dataclasses.asdict(known.score), "weights": known.weights}
+    fields = dataclasses.asdict(config)
+    for key, value in fields.items():
+        screen.decide(f"{key}: {value}")
+    return {**described, **fields, "parts": [dataclasses.asdict(part) for part in parts]}
