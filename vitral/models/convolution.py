@@ -91,7 +91,8 @@ class ConvNorm(nn.Module):
         weight, stride = self.conv.weight, self.conv.stride[0]
         return (
             ONEDNN
-            and not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+            and not (self.training or torch.is_grad_enabled())
+            and not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
             and x.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
