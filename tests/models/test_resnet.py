@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -171,3 +173,35 @@ def test_layers_are_stages() -> None:
 def test_impossible_networks_are_refused(overrides: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         configuration("ResNet-50", **overrides)
+
+
+def test_an_exported_network_depends_on_no_private_operation() -> None:
+    network = tiny()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        graph = torch.export.export(network, (images,)).graph
+        targets = {str(node.target) for node in graph.nodes}
+    assert any("conv2d" in target for target in targets)
+    assert not any("mkldnn" in target for target in targets)
+
+
+COMPILED = """
+import torch
+from vitral.models.botnet import BoTNet, BoTNetConfig
+torch.manual_seed(0)
+network, graphs = BoTNet(BoTNetConfig((1, 1, 1, 1), width=8, image_size=(64, 64), num_classes=3)).train(), []
+torch.nn.init.normal_(network.head.weight)
+compiled = torch.compile(network, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+for size in (2, 3, 7):
+    images = torch.randn(size, 3, 64, 64)
+    torch._dynamo.mark_dynamic(images, 0)
+    torch.testing.assert_close(compiled(images), network(images), atol=1e-4, rtol=1e-4)
+assert len(graphs) == 1, len(graphs)
+"""
+
+
+@pytest.mark.slow
+def test_compiles_to_one_graph_for_any_batch() -> None:
+    # a BoTNet, whose trunk is a ResNet; in a process of its own: the type checks that tests put into every function cannot be traced
+    made = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr

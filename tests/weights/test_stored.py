@@ -273,3 +273,23 @@ def test_real_weights_as_npz_have_the_same_bits(tmp_path: Path) -> None:
     packed = open_stored(tmp_path / "w.npz")
     assert packed.shapes == plain.shapes
     assert all(torch.equal(packed.tensor(name), plain.tensor(name)) for name in plain.shapes)
+
+
+def test_archives_of_the_large_form_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as if this were the end of what 32 bits can say
+    np.savez(tmp_path / "w.npz", a=np.arange(100), b=np.zeros(3))
+    assert b"PK\x06\x06" in (tmp_path / "w.npz").read_bytes()
+    assert open_stored(tmp_path / "w.npz").tensor("a").sum() == 4950
+
+
+def test_a_name_that_stands_for_two_arrays_is_refused(tmp_path: Path) -> None:
+    array = shaped("(1,)", b"1234")
+    path = npz_of(tmp_path / "w.npz", ("a.npy", array), ("a.npy.npy", array))
+    with pytest.raises(DataError, match=r"a.npy is there twice"):
+        open_stored(path)
+
+
+def test_an_archive_of_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.npz").write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(DataError, match="holds no arrays"):
+        open_stored(tmp_path / "w.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.convolutional import assert_close, timm, unlike_new
-from vitral.models import build_network
+from vitral.models import VARIANTS, build_network
 from vitral.models.efficientnet import EfficientNet
 from vitral.models.resnet import ResNet
 from vitral.weights import build, read
 from vitral.weights import timm as layout
+from vitral.weights.published import PUBLISHED
 
 SIDES = {"resnet18": (64, 40), "resnet50": (64, 40), "efficientnet_b0": (64, 75), "tf_efficientnet_b0": (64, 75)}
 """Models by timm's names, and sides of the pictures that they are compared on: the second ones leave odd maps."""
@@ -104,3 +106,13 @@ def test_conventions_are_timms(name: str) -> None:
         return {(m.eps, m.momentum) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
 
     assert of(ours) == of(theirs)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_weights_are_timms_of_the_same_network_and_size(name: str) -> None:
+    model = PUBLISHED[name].removeprefix("timm/")
+    assert model in timm().list_pretrained()
+    published = timm().get_pretrained_cfg(model).to_dict()
+    found = [family.configuration(model.split(".")[0], published, None) for family in layout.FAMILIES.values()]
+    config, _ = next(pair for pair in found if pair is not None)
+    assert dataclasses.replace(config, **({"gelu": "tanh"} if name.startswith("ViT") else {})) == VARIANTS[name]

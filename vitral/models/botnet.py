@@ -105,7 +105,7 @@ class RelativeAttention(nn.Module):
         return q, k, v
 
     def positions(self, q: Float[Tensor, "n k t d"], map_size: tuple[int, int]) -> Float[Tensor, "n k t t"]:
-        """q r^T of Figure 4, r = R_h + R_w, divided by sqrt(d) as q k^T is."""
+        """q r^T of Figure 4, r = R_h + R_w, divided by sqrt(d) as q k^T is, like in the authors' code."""
         h, w = map_size
         grid = (q * q.shape[-1] ** -0.5).unflatten(2, (h, w))
         rows = torch.einsum("nkyxd,yzd->nkyxz", grid, by_pair(self.row_offsets, h).to(q.dtype))

@@ -29,8 +29,12 @@ ACTIVATE: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": 
 
 ONEDNN_NAMES = {"none": "none", "relu": "relu", "silu": "swish"}
 
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-"""Whether this machine's convolutions run through oneDNN (the compiler's own operation: its absence costs speed)."""
+ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    and hasattr(torch.ops.mkldnn, "_convolution_pointwise")  # the compiler's own: its absence must only cost speed
+)
+"""Whether this machine's convolutions run through oneDNN."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ class ConvNorm(nn.Module):
         weight, stride = self.conv.weight, self.conv.stride[0]
         return (
             ONEDNN
-            and not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+            and not (self.training or torch.is_grad_enabled())
+            and not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
             and x.device.type == "cpu"
             and x.dtype == weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")

@@ -151,7 +151,7 @@ class ResNet(Network):
 # Initial values ------------------------------------------------------------------------------------
 
 
-def initialise(model: nn.Module) -> None:
+def initialise(model: ResNet) -> None:
     """Give every parameter its usual initial distribution.
 
     convolutions          normal of variance 2 / fan_out (arXiv 1502.01852)
@@ -165,8 +165,8 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.second.norm.weight)
         elif isinstance(module, Bottleneck):
             nn.init.zeros_(module.restore.norm.weight)
-    nn.init.zeros_(model.head.weight)  # type: ignore[arg-type, union-attr]
-    nn.init.constant_(model.head.bias, model.config.head_bias)  # type: ignore[arg-type, union-attr]
+    nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, model.config.head_bias)
 
 
 # Variants ------------------------------------------------------------------------------------------

@@ -34,9 +34,12 @@ def checksum_of(path: Path) -> str:
     """
     pieces = range(0, path.stat().st_size, PIECE)
     threads = max(1, min(MOST_THREADS, os.cpu_count() or 1, len(pieces)))
-    with ThreadPoolExecutor(threads) as pool:
-        runs = pool.map(lambda first: _digests(path, pieces[first::threads]), range(threads))
-        digests = dict(digest for run in runs for digest in run)
+    if threads == 1:
+        digests = dict(_digests(path, pieces))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            runs = pool.map(lambda first: _digests(path, pieces[first::threads]), range(threads))
+            digests = dict(digest for run in runs for digest in run)
     whole = hashlib.sha256(b"".join(digests[start] for start in pieces))
     return f"{KIND}:{whole.hexdigest()}"
 

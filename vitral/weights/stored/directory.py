@@ -91,13 +91,17 @@ def _count(file: BinaryIO, size: int) -> int:
     place = tail.rfind(END)
     if place < 0 or len(tail) - place < 22:
         raise ValueError("it has no end: it was cut off")
-    count, length = struct.unpack_from("<HI", tail, place + 10)
-    if (count == 0xFFFF or length == 0xFFFFFFFF) and tail[max(0, place - 20) : place][:4] == LOCATOR_64:
-        file.seek(struct.unpack_from("<Q", tail, place - 12)[0])
+    count, length, begin = struct.unpack_from("<HII", tail, place + 10)
+    end = start + place  # of the directory, where the record stands
+    if tail[max(0, place - 20) : place][:4] == LOCATOR_64:  # torch writes one in archives of any size
+        end = struct.unpack_from("<Q", tail, place - 12)[0]
+        file.seek(min(end, size))
         record = file.read(56)
         if len(record) < 56 or record[:4] != END_64:
             raise ValueError("its end is damaged")
-        count, length = struct.unpack_from("<QQ", record, 32)
+        count, length, begin = struct.unpack_from("<QQQ", record, 32)
+    if begin + length != end:
+        raise ValueError("its directory is not where its end says")
     if length > size or length > LONGEST_DIRECTORY or count > length // 46:  # an entry has 46 bytes or more
         raise ValueError(f"it says that it has {count} members in {length} bytes")
     return int(count)

@@ -60,11 +60,15 @@ class NpzFile:
         self._members: dict[str, Member] = {}
         try:
             with path.open("rb") as file:
-                for info in members_of(file):
+                infos = members_of(file)
+                if not infos:
+                    raise ValueError("it holds no arrays")
+                files = {info.filename for info in infos}
+                for info in infos:
                     name = info.filename.removesuffix(".npy")
                     if name == info.filename:
                         raise ValueError(f"{name} is no array")
-                    if name in self._members:
+                    if name in self._members or name in files:  # numpy gives either for both
                         raise ValueError(f"{name} is there twice")
                     self._members[name] = _member(file, info)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
@@ -95,7 +99,7 @@ class NpzFile:
 
 def _member(file: BinaryIO, info: zipfile.ZipInfo) -> Member:
     head = next(unpacked(file, info, 12 + LONGEST_HEADER), b"")
-    if head[:6] != MAGIC or len(head) < 10 or head[6] not in (1, 2, 3):
+    if head[:6] != MAGIC or len(head) < 10 or head[6] not in (1, 2, 3) or head[7]:
         raise ValueError(f"member {info.filename!r} is no array")
     width = 2 if head[6] == 1 else 4  # bytes of the header's length
     length = int.from_bytes(head[8 : 8 + width], "little")
