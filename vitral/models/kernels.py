@@ -24,8 +24,11 @@ APPROXIMATE = {"tanh": "tanh", "exact": "none"}
 
 
 ALIGNED_ROWS = 32
-"""Queries that fill one block of torch's CPU attention; no dense layer gets fewer rows outside of training."""
+"""Queries that fill one block of torch's CPU attention."""
 
+LEAST_ROWS = 128
+"""Rows below which oneDNN takes other kernels (the one in torch 2.11 up to 83 rows of 588 numbers): no dense layer
+gets fewer outside of training."""
 
 ONEDNN = (
     torch.backends.mkldnn.is_available()
@@ -54,10 +57,10 @@ def dense(
         return _opaque(x, weight, bias, gelu or "")
     if onednn and not torch.is_grad_enabled():
         rows = x.shape[:-1].numel()
-        if rows >= ALIGNED_ROWS:
+        if rows >= LEAST_ROWS:
             return _onednn(x, weight, bias, gelu)
         # Few rows take other kernels, which round differently: there are always enough.
-        enough = F.pad(x.reshape(-1, x.shape[-1]), (0, 0, 0, ALIGNED_ROWS - rows))
+        enough = F.pad(x.reshape(-1, x.shape[-1]), (0, 0, 0, LEAST_ROWS - rows))
         return _onednn(enough, weight, bias, gelu)[:rows].view(*x.shape[:-1], weight.shape[0])
     y: Tensor = _Dense.apply(x, weight, bias) if onednn else F.linear(x, weight, bias)  # type: ignore[no-untyped-call]
     return y if gelu is None else F.gelu(y, approximate=APPROXIMATE[gelu])
