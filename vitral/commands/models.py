@@ -35,7 +35,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     screen.table(
         ("model", "family", "input", "parameters", "GMACs", "ImageNet top-1", "published weights"),
         [
-            (name, m.family, _by(m.image_size), f"{m.parameters:,}", f"{m.macs / 1e9:,.2f}", _score(m), m.weights or "–")
+            (
+                name,
+                m.family,
+                _by(m.image_size),
+                f"{m.parameters:,}",
+                f"{m.macs / 1e9:,.2f}",
+                _score(m),
+                m.weights or "–",
+            )
             for name, m in found.items()
         ],
         right=range(2, 5),

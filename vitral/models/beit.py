@@ -76,6 +76,12 @@ class BEiTConfig:
         return self.patch_size
 
 
+def embed_patches(images: Float[Tensor, "n c h w"], embedding: nn.Conv2d) -> Float[Tensor, "n N D"]:
+    """Patches to tokens: the convolution as the matrix product that it is."""
+    assert embedding.bias is not None
+    return dense(patchify(images, embedding.kernel_size[0]), embedding.weight.flatten(1), embedding.bias)
+
+
 class RelativeAttention(nn.Module):
     """Multi-head self-attention with a bias by relative position."""
 
@@ -157,10 +163,7 @@ class BEiT(Network):
                 f"this BEiT looks at pictures of {height}x{width}, not {images.shape[2]}x{images.shape[3]}: "
                 "build it with that image_size, which resizes its relative positions."
             )
-        assert self.patch_embedding.bias is not None
-        x = dense(  # the convolution as the matrix product that it is
-            patchify(images, self.config.patch_size), self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
-        )
+        x = embed_patches(images, self.patch_embedding)
         x = self.dropout(torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1))
         for block in self.blocks:
             if self.config.checkpoint_blocks and self.training:
@@ -204,12 +207,22 @@ class BEiT(Network):
 def initialise(model: BEiT) -> None:
     """Give every parameter the authors' initial distribution.
 
-    dense kernels, class token   normal, std 0.02, bias 0     bias tables       0
-    out and fc2 of block l       that over sqrt(2 l)          LayerScale        `layer_scale`
-    patch embedding              torch's own                  LayerNorm         weight 1, bias 0
-    head                         weight 0, bias `head_bias`
+    class token   normal, std 0.02            patch embedding   torch's own for a convolution
+    head          weight 0, bias `head_bias`  norm              weight 1, bias 0
     """
-    for module in model.modules():
+    initialise_blocks(model.blocks, model.config.layer_scale)
+    nn.init.trunc_normal_(model.class_token, std=WEIGHT_STD)
+    nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, model.config.head_bias)
+
+
+def initialise_blocks(blocks: nn.ModuleList, layer_scale: float) -> None:
+    """The same for encoder blocks.
+
+    dense kernels              normal, std 0.02, bias 0     bias tables   0
+    out and fc2 of block l     that over sqrt(2 l)          LayerScale    `layer_scale`
+    """
+    for module in blocks.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=WEIGHT_STD)
             if module.bias is not None:
@@ -217,16 +230,12 @@ def initialise(model: BEiT) -> None:
         elif isinstance(module, RelativeAttention):
             for parameter in (module.q_bias, module.v_bias, module.relative_positions):
                 nn.init.zeros_(parameter)
-        elif isinstance(module, BEiTBlock):
-            nn.init.constant_(module.scale1, model.config.layer_scale)
-            nn.init.constant_(module.scale2, model.config.layer_scale)
-    for depth, block in enumerate(model.blocks, start=1):
+    for depth, block in enumerate(blocks, start=1):
         assert isinstance(block, BEiTBlock)
         for layer in (block.attention.out, block.mlp.fc2):
             layer.weight.data /= math.sqrt(2 * depth)
-    nn.init.trunc_normal_(model.class_token, std=WEIGHT_STD)
-    nn.init.zeros_(model.head.weight)
-    nn.init.constant_(model.head.bias, model.config.head_bias)
+        for scale in (block.scale1, block.scale2):
+            nn.init.constant_(scale, layer_scale)
 
 
 # Variants ------------------------------------------------------------------------------------------
