@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import copy
+import csv
 import dataclasses
 import functools
 import json
@@ -20,7 +20,6 @@ import torch
 from safetensors.numpy import load_file
 
 from tests import peers
-from tests.models.test_families import TINY
 from tests.places import DATA, WEIGHTS
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError

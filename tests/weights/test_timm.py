@@ -12,9 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import peers
-from vitral.errors import DataError
 from vitral.weights import build, read, timm
-from vitral.weights.timm import bit
 
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     # timm's name: arguments of its constructor, input size

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vitral.errors import UsageError
 from vitral.models.initial import lecun_normal
-from vitral.models.vit import SIZES, ViTConfig, VisionTransformer
+from vitral.models.vit import SIZES, VisionTransformer, ViTConfig
 
 GROUPS = 32
 """Groups of every group normalisation."""

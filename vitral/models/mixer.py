@@ -135,9 +135,9 @@ class MlpMixer(Network):
         """Nothing can be: a Mixer's MLPs across places have a weight for every patch.
 
         Raises:
-            UsageError: the number of patches differs.
+            UsageError: there are other patches.
         """
-        if old.grid_size[0] * old.grid_size[1] != new.grid_size[0] * new.grid_size[1]:
+        if old.grid_size != new.grid_size:
             raise UsageError(
                 f"a Mixer's weights fit one input size: keep {old.image_size[0]}x{old.image_size[1]}, or take a ViT."
             )
@@ -147,7 +147,8 @@ class MlpMixer(Network):
 def initialise(model: MlpMixer) -> None:
     """Give every parameter the authors' initial distribution.
 
-    embedding, MLPs    lecun normal, bias 0        LayerNorm    weight 1, bias 0        head    weight 0, bias `head_bias`
+    embedding, MLPs    lecun normal, bias 0        LayerNorm    weight 1, bias 0
+    head               weight 0, bias `head_bias`
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -158,7 +159,7 @@ def initialise(model: MlpMixer) -> None:
 
 # Variants ------------------------------------------------------------------------------------------
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     # Table 1
     "S": {"width": 512, "depth": 8, "tokens_mlp_dim": 256, "channels_mlp_dim": 2048},
     "B": {"width": 768, "depth": 12, "tokens_mlp_dim": 384, "channels_mlp_dim": 3072},

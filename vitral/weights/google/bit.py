@@ -45,8 +45,8 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> BiTConfig:
 def notes(_: Tree) -> list[str]:
     """What a reader should know of this file."""
     return [
-        "the input size is not in the file: unless a config.json says otherwise it is 224x224, as in pre-training; those "
-        "fine-tuned on ImageNet were evaluated at 480x480 (arXiv 1912.11370)"
+        "the input size is not in the file: unless a config.json says otherwise it is 224x224, as in pre-training; "
+        "those fine-tuned on ImageNet were evaluated at 480x480 (arXiv 1912.11370)"
     ]
 
 
@@ -84,7 +84,10 @@ def _new(config: BiTConfig) -> list[Entry]:
         if unit == 0:
             found.append(Entry(f"{ours}.projection.weight", (f"{theirs}/conv_proj/kernel",), HWIO))
     for ours, theirs in norms:
-        found += [Entry(f"{ours}.weight", (f"{theirs}/scale",), FLAT4), Entry(f"{ours}.bias", (f"{theirs}/bias",), FLAT4)]
+        found += [
+            Entry(f"{ours}.weight", (f"{theirs}/scale",), FLAT4),
+            Entry(f"{ours}.bias", (f"{theirs}/bias",), FLAT4),
+        ]
     found.append(Entry("head.weight", ("head/kernel",), TRANSPOSED))
     return [*found, Entry("head.bias", ("head/bias",), SAME)]
 

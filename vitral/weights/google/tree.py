@@ -43,7 +43,9 @@ class Tree:
         if shape is None:
             raise DataError(f"it has no {self.prefix}{name}: it is not whole, copy or download it again.")
         if len(shape) != dimensions:
-            raise DataError(f"{self.prefix}{name} has shape {list(shape)}, where {dimensions} dimensions were expected.")
+            raise DataError(
+                f"{self.prefix}{name} has shape {list(shape)}, where {dimensions} dimensions were expected."
+            )
         return shape
 
     def left_out(self) -> dict[str, str]:

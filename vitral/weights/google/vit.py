@@ -178,7 +178,9 @@ def _attention_pool(num_heads: int) -> list[Entry]:
     found += _joined("attention_pool.kv", attention, ("key", "value"), num_heads)
     found += _out("attention_pool.out", attention, num_heads)
     return (
-        found + _norm("attention_pool.norm", "MAPHead_0/LayerNorm_0") + _mlp("attention_pool.mlp", "MAPHead_0/MlpBlock_0")
+        found
+        + _norm("attention_pool.norm", "MAPHead_0/LayerNorm_0")
+        + _mlp("attention_pool.mlp", "MAPHead_0/MlpBlock_0")
     )
 
 

@@ -70,7 +70,8 @@ def require_token_pool(published: Mapping[str, Any]) -> None:
     """Refuse a hybrid that pools otherwise."""
     if published.get("global_pool", "token") != "token":
         raise DataError(
-            f"the weights pool by {published['global_pool']!r}: of timm's hybrids only those with a class token are read."
+            f"the weights pool by {published['global_pool']!r}: "
+            "of timm's hybrids only those with a class token are read."
         )
 
 
@@ -89,7 +90,7 @@ def _pool(name: str, published: Mapping[str, Any], stored: Stored) -> str:
 def entries(config: ViTConfig, stored: Stored | None) -> list[Entry]:
     """timm's name for each parameter."""
     found = [Entry("class_token", ("cls_token",))] if config.pool == "token" else []
-    found += [Entry("position_embedding", ("pos_embed",))] + same("patch_embedding", "patch_embed.proj")
+    found += [Entry("position_embedding", ("pos_embed",)), *same("patch_embedding", "patch_embed.proj")]
     for i in range(config.depth):
         block = f"blocks.{i}"
         found += same(f"{block}.norm1", f"{block}.norm1") + same(f"{block}.norm2", f"{block}.norm2")
