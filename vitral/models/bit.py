@@ -97,7 +97,8 @@ class Root(nn.Module):
         self.conv = StdConv(channels, width, 7, stride=2)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n C y x"]:
-        # Nothing activates before the maximum, so a padding of zeros, the authors', is not one of -inf, torch's.
+        # Nothing activates before the maximum, so a padding of zeros, big_transfer's, is not one of -inf, which torch
+        # and big_vision's later code have.
         return F.max_pool2d(F.pad(self.conv(images), (1, 1, 1, 1)), 3, stride=2)
 
 

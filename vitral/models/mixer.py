@@ -135,9 +135,9 @@ class MlpMixer(Network):
         """Nothing can be: a Mixer's MLPs across places have a weight for every patch.
 
         Raises:
-            UsageError: the number of patches differs.
+            UsageError: there are other patches.
         """
-        if old.grid_size[0] * old.grid_size[1] != new.grid_size[0] * new.grid_size[1]:
+        if old.grid_size != new.grid_size:
             raise UsageError(
                 f"a Mixer's weights fit one input size: keep {old.image_size[0]}x{old.image_size[1]}, or take a ViT."
             )

@@ -2,7 +2,7 @@
 
 One module per family. A file says what it is by its names and shapes. What it cannot say is by its authors' code:
 pixels from -1 to 1, squashed to the input size (bilinear; TensorFlow's has no antialiasing, ours has), tanh GELU.
-A `config.json` that is written beside it carries what else a model has, and is taken up again; no other reader needs it:
+A `config.json` that is written beside it carries what else a model has and is taken up again; nobody else needs it:
 
     {"layout": "google", "model": {"image_size": [224, 160]}, "preprocessing": {...}, "classes": {"names": [...]}}
 """
@@ -120,7 +120,8 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
     if family_of(config) not in FAMILIES:
         raise UsageError("the authors' codes have no model of this family: choose another layout.")
     made = written(entries(config, None), tensors)
-    np.savez(folder / FILE, **{name: value.detach().cpu().numpy() for name, value in made.items()})
+    arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in made.items()}
+    np.savez(folder / FILE, **arrays)
     known = {field.name for field in fields(config)}
     beside = {
         "layout": "google",

@@ -45,8 +45,8 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> BiTConfig:
 def notes(_: Tree) -> list[str]:
     """What a reader should know of this file."""
     return [
-        "the input size is not in the file: unless a config.json says otherwise it is 224x224, as in pre-training; those "
-        "fine-tuned on ImageNet were evaluated at 480x480 (arXiv 1912.11370)"
+        "the input size is not in the file: unless a config.json says otherwise it is 224x224, as in pre-training; "
+        "those fine-tuned on ImageNet were evaluated at 480x480 (arXiv 1912.11370)"
     ]
 
 

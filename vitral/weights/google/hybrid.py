@@ -22,9 +22,14 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> HybridConfig:
     if patch != columns or root % 64:
         raise DataError(f"its root has {root} channels and its patches are {patch}x{columns}: such are not read.")
     blocks = tuple(count(tree, rf"block{stage + 1}/unit(\d+)/") for stage in range(count(tree, r"block(\d+)/")))
-    resnet = {"patch_size": patch, "channels": channels, "blocks": blocks, "width_factor": root // 64}
     stride = patch * 4 * 2 ** max(0, len(blocks) - 1)
-    return HybridConfig(**resnet, **vit.shape(tree, stride, size))
+    return HybridConfig(
+        patch_size=patch,
+        channels=channels,
+        blocks=blocks,
+        width_factor=root // 64,
+        **vit.shape(tree, stride, size),
+    )
 
 
 def notes(tree: Tree) -> list[str]:
@@ -34,7 +39,7 @@ def notes(tree: Tree) -> list[str]:
 
 def entries(config: HybridConfig, tree: Tree | None) -> list[Entry]:
     """Where each parameter stands."""
-    found = vit.entries(config, tree) + [Entry("resnet.root.conv.weight", ("conv_root/kernel",), HWIO)]
+    found = [*vit.entries(config, tree), Entry("resnet.root.conv.weight", ("conv_root/kernel",), HWIO)]
     found += _norm("resnet.root.norm", "gn_root")
     for stage, units in enumerate(config.blocks):
         for unit in range(units):

@@ -91,8 +91,8 @@ def require_token_pool(published: Mapping[str, Any]) -> None:
     """Refuse a hybrid that pools otherwise."""
     if published.get("global_pool", "token") != "token":
         raise DataError(
-            f"the weights pool by {published['global_pool']!r}: of timm's hybrids only those with a class token are "
-            f"read."
+            f"the weights pool by {published['global_pool']!r}: "
+            "of timm's hybrids only those with a class token are read."
         )
 
 
