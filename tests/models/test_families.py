@@ -53,6 +53,7 @@ TINY: dict[str, Any] = {
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
 @pytest.fixture(autouse=True)
 def _libraries(request: pytest.FixtureRequest) -> None:
     """A family that is another library's is tested where that library is."""
