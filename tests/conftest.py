@@ -11,5 +11,6 @@ CHECKED = (
 )  # fmt: skip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network; those of downloads have a server of their own
+os.environ["HF_HUB_CACHE"] = "/nowhere"  # nor what this machine has fetched before
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from vitral.errors import UnavailableError, UsageError
 from vitral.serving.predictor import load
 from vitral.weights.published import FILES, PUBLISHED, cache_folder, fetch, located
+from vitral.weights.sources import download
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -35,10 +37,12 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Server]]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_port}")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # as if it were not installed
+        monkeypatch.setattr(download, "PAUSE", 0.0)
         Server.asked, Server.fault = [], ""
         yield Server
         running.shutdown()
@@ -96,11 +100,12 @@ def test_load_takes_a_name(server: type[Server]) -> None:
         load("ViT-B/61")
 
 
-@pytest.mark.parametrize("endpoint", ["mirror.example", "http://[", "file:///nowhere"])
+@pytest.mark.parametrize("endpoint", ["mirror.example", "http://[", "file:///nowhere", "http://mirror.example"])
 def test_an_endpoint_that_is_no_address_is_said(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UnavailableError, match="cannot be fetched"):
         fetch("ViT-Ti/16")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import struct
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.places import WEIGHTS
 from vitral.errors import DataError
-from vitral.weights.stored import open_stored
+from vitral.weights.stored import open_stored, unpickling
+from vitral.weights.stored.pickled import check
 
 ARRAYS: dict[str, np.ndarray] = {
     "head/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -129,7 +131,7 @@ def test_a_flipped_bit_in_the_numbers_is_seen(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "w.npz").read_bytes())
     content[2000] ^= 4
     (tmp_path / "w.npz").write_bytes(content)
-    with pytest.raises(DataError, match="the checksum of a is not that of its numbers"):
+    with pytest.raises(DataError, match="the checksum of a.npy is not that of its bytes"):
         open_stored(tmp_path / "w.npz").tensor("a")
 
 
@@ -147,7 +149,11 @@ def assert_gives(path: Path, expected: dict[str, torch.Tensor]) -> tuple[str, ..
     return stored.notes
 
 
-def test_a_checkpoint_of_deit_gives_its_model(tmp_path: Path) -> None:
+def test_a_checkpoint_of_deit_gives_its_model_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     torch.manual_seed(0)
     whole = torch.randn(4, 3)
     tensors = {"a.weight": whole, "a.tied": whole, "a.part": whole[1:, ::2], "a.half": torch.randn(3).bfloat16()}
@@ -155,15 +161,58 @@ def test_a_checkpoint_of_deit_gives_its_model(tmp_path: Path) -> None:
     torch.save(ours, tmp_path / "deit.pth")
     notes = assert_gives(tmp_path / "deit.pth", tensors)
     assert notes == ("of model, model_ema, epoch, args in the file, model was read",)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_the_old_form_nested_names_and_prefixes_are_read(tmp_path: Path) -> None:
+def converted(source: Path, monkeypatch: pytest.MonkeyPatch, memory: int = 1 << 30) -> dict[str, Any]:
+    """What the other process says of a file, said in this one."""
+    monkeypatch.setattr(unpickling, "limit_memory", lambda allowed: None)
+    said: list[str] = []
+    monkeypatch.setattr("builtins.print", said.append)
+    threads = torch.get_num_threads()
+    unpickling.main(str(source), str(source.with_suffix(".safetensors")), str(memory))
+    torch.set_num_threads(threads)
+    return json.loads(said[-1])
+
+
+def test_the_old_form_nested_names_and_prefixes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     value = torch.randn(3)
     saved = {"state_dict": {"module.a": value, "module.b": {"c": value + 1}, "module.n": 3}}
-    torch.save(saved, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    notes = assert_gives(tmp_path / "old.bin", {"a": value, "b.c": value + 1})
-    assert "module.n" in notes[0]
-    assert "taken off" in notes[1]
+    torch.save(saved, tmp_path / "w.bin", _use_new_zipfile_serialization=False)
+    check(tmp_path / "w.bin")
+    notes = converted(tmp_path / "w.bin", monkeypatch)["notes"]
+    read = load_file(tmp_path / "w.safetensors")
+    assert read.keys() == {"a", "b.c"}
+    assert torch.equal(read["b.c"], value + 1)
+    assert notes == ["left out module.n: not tensors", 'every name began with "module.", which was taken off']
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ({"a": torch.zeros(1).expand(1 << 40)}, "far more memory"),
+        ({"epoch": 3}, "no tensors"),
+        ([torch.zeros(1)], "holds list and not a dictionary"),
+        (torch.nn.Linear(1, 1), "needs torch.nn.modules.linear.Linear to be unpickled"),
+        ({"a": torch.zeros(2).to_sparse()}, "a is not a plain tensor"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "a is not a plain tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*Sparse")
+def test_a_pth_of_anything_but_plain_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: object, said: str
+) -> None:
+    torch.save(saved, tmp_path / "w.pth")
+    assert said in converted(tmp_path / "w.pth", monkeypatch)["error"]
+
+
+def test_a_flipped_bit_in_a_pth_is_seen_before_torch_sees_it(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1000)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[content.index(torch.ones(1).numpy().tobytes() * 9) + 2] ^= 8
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(DataError, match="the checksum of w/data/0 is not that of its bytes"):
+        open_stored(tmp_path / "w.pth")
 
 
 class Harm:
@@ -188,24 +237,8 @@ def test_a_pickle_that_runs_something_is_refused_and_does_not_run(tmp_path: Path
         open_stored(path)
     assert "\n" not in str(caught.value)
     if form != "bare":
-        assert "it needs posix.system to be unpickled" in str(caught.value)
+        assert f"it needs {os.system.__module__}.system to be unpickled" in str(caught.value)
     assert not (tmp_path / "ran").exists()
-
-
-def test_a_view_larger_than_the_file_is_refused(tmp_path: Path) -> None:
-    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "w.pth")
-    with pytest.raises(DataError, match="far more memory"):
-        open_stored(tmp_path / "w.pth")
-
-
-def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    torch.save({"a": torch.zeros(2)}, tmp_path / "w.pth")
-    stored = open_stored(tmp_path / "w.pth")
-    assert stored.tensor("a").shape == (2,)
-    del stored
-    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 # What is no file of weights ------------------------------------------------------------------------
@@ -240,3 +273,23 @@ def test_real_weights_as_npz_have_the_same_bits(tmp_path: Path) -> None:
     packed = open_stored(tmp_path / "w.npz")
     assert packed.shapes == plain.shapes
     assert all(torch.equal(packed.tensor(name), plain.tensor(name)) for name in plain.shapes)
+
+
+def test_archives_of_the_large_form_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as if this were the end of what 32 bits can say
+    np.savez(tmp_path / "w.npz", a=np.arange(100), b=np.zeros(3))
+    assert b"PK\x06\x06" in (tmp_path / "w.npz").read_bytes()
+    assert open_stored(tmp_path / "w.npz").tensor("a").sum() == 4950
+
+
+def test_a_name_that_stands_for_two_arrays_is_refused(tmp_path: Path) -> None:
+    array = shaped("(1,)", b"1234")
+    path = npz_of(tmp_path / "w.npz", ("a.npy", array), ("a.npy.npy", array))
+    with pytest.raises(DataError, match=r"a.npy is there twice"):
+        open_stored(path)
+
+
+def test_an_archive_of_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.npz").write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(DataError, match="holds no arrays"):
+        open_stored(tmp_path / "w.npz")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, build_network, changed
+from vitral.models import Network, changed, empty_network
 from vitral.registry import nearest
 from vitral.weights import folder as vitral_folder
 from vitral.weights import google, timm
+from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
+from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
 
 LAYOUTS: dict[str, Layout] = {"google": google, "vitral": vitral_folder, "timm": timm}
@@ -75,7 +78,7 @@ def read(path: str | Path) -> Pretrained:
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
-            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else "check the path.")
+            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else f"check the path{_as_name(path)}.")
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
@@ -118,8 +121,7 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     new_head = classes is not None and tuple(classes) != pretrained.classes
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))
-    with torch.device("meta"):
-        network = build_network(config)
+    network = empty_network(config)
     heads = tuple(f"{layer}.{kind}" for layer in network.HEADS for kind in ("weight", "bias"))
     if new_head and classes is not None:
         kept = [tensors.pop(name) for name in heads if name in tensors]
@@ -144,6 +146,8 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
 def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tensor]:
     """Every tensor of the file under the model's names, float32 where it is a fraction, in memory of its own."""
     stored, described = pretrained.stored, pretrained.described
+    if described.checksum is not None:
+        require_checksum(stored.path, described.checksum)
     entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
     known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
@@ -161,11 +165,21 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
                 f"not of layout {pretrained.layout}."
             ) from error
         tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
+        if not _is_finite(tensors[entry.ours]):
+            raise DataError(
+                f"{pretrained.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
+                f"training that wrote it had failed; take an earlier checkpoint, or download it again."
+            )
         if entry.form.name:
             report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
         if entry.theirs != (entry.ours,):
             report.renamed.append((", ".join(entry.theirs), entry.ours))
     return tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; their sum shows it in one pass, unless it overflows."""
+    return not tensor.is_floating_point() or math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
 
 
 def _drop_pre_logits(
@@ -186,6 +200,12 @@ def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, bias)
     return head
+
+
+def _as_name(words: str | Path) -> str:
+    """How to say that a path that is not there was meant as a name, if it looks like one."""
+    named = parsed(f"hf:{words}")
+    return f", or write hf:{words} for a repository of Hugging Face" if named else ""
 
 
 def _weights_in(folder: Path) -> Path:

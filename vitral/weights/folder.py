@@ -29,6 +29,7 @@ from vitral.models import FAMILIES, changed, family_of
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.registry import look_up, nearest
+from vitral.weights.checksum import checksum_of
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
@@ -81,13 +82,16 @@ def describe(_: Stored, config: Mapping[str, Any], folder: Path) -> Described:
             raise TypeError("classes.json: multi_label must be true or false")
         changed(model, image_size=preprocessing.crop)  # refuses an input that the model cannot take
         descriptions = {str(k): str(v) for k, v in classes.get("descriptions", {}).items()}
+        checksum = config.get("checksum")  # folders of vitral 0.1 have none
+        if checksum is not None and not isinstance(checksum, str):
+            raise TypeError("config.json: checksum must be words")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
     if len(names) != model.num_classes:
         raise DataError(
             f"{folder} names {len(names)} classes, its head has {model.num_classes}: save or train it again."
         )
-    return Described(model, preprocessing, names, descriptions, multi_label)
+    return Described(model, preprocessing, names, descriptions, multi_label, checksum=checksum)
 
 
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
@@ -114,6 +118,7 @@ def write_model(
         aside.chmod(0o755)
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, aside / "model.safetensors", metadata={"format": "pt"})
+        config["checksum"] = checksum_of(aside / "model.safetensors")
         contents = {
             "config.json": config,
             "preprocessing.json": to_json(described.preprocessing),

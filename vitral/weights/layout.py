@@ -27,6 +27,8 @@ class Described:
         left_out: tensors of the file that the model does not need, by name, each with the reason. Everything else
             in the file must be in an entry.
         notes: sentences that the report should carry.
+        checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
+            numbers are used.
     """
 
     config: Any
@@ -36,6 +38,7 @@ class Described:
     multi_label: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    checksum: str | None = field(default=None, compare=False)
 
 
 class Layout(Protocol):

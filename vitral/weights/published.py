@@ -1,23 +1,30 @@
-"""Published weights by a model's name: fetched once into the cache folder, then read from there.
+"""Published weights by name: fetched once into the cache folder, then read from there.
 
-The files are timm's conversions of the AugReg weights (arXiv 2106.10270: ImageNet-21k, then ImageNet-1k at 224
-pixels; Apache-2.0). `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `XDG_CACHE_HOME` are honoured. A name is always looked up in
-the table here; nothing that a file says is ever fetched.
+    ViT-B/16                        a model's name: the picked weights of `PUBLISHED`
+    google/vit-base-patch16-224     a repository of Hugging Face; "hf:owner/name" of any owner
+    augreg/ViT-S/16@224             the authors' file for a model and a size
+    bit/R50x1-ILSVRC2012            likewise
+    https://...                     a file
+
+Anything else is a path. `vitral.weights.sources` fetches.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
-import ssl
-import tempfile
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from vitral.errors import StorageError, UnavailableError
+from vitral.errors import UsageError
 from vitral.registry import look_up
+from vitral.weights.sources import google, hugging_face
+from vitral.weights.sources.cache import cache_folder, kept
+from vitral.weights.sources.download import NotFetchedError, require_safe
+from vitral.weights.sources.hugging_face import FILES
+from vitral.weights.sources.progress import Progress, to_stderr
+
+__all__ = ["FILES", "PUBLISHED", "cache_folder", "fetch", "is_name", "located"]
 
 PUBLISHED = {
     "ViT-Ti/16": "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
@@ -28,26 +35,35 @@ PUBLISHED = {
     "ViT-B/32": "timm/vit_base_patch32_224.augreg_in21k_ft_in1k",
     "ViT-L/16": "timm/vit_large_patch16_224.augreg_in21k_ft_in1k",
 }
-"""Repositories by model name."""
+"""Repositories by model name: timm's conversions of the AugReg weights (arXiv 2106.10270: ImageNet-21k, then
+ImageNet-1k at 224 pixels; Apache-2.0)."""
 
 NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
 """What a model's name looks like."""
 
-FILES = ("config.json", "model.safetensors")
-TIMEOUT = 20.0
-"""Seconds without an answer after which a download is given up."""
 
-CHUNK = 1 << 20
-"""Bytes read at a time."""
+def located(words: str | Path, progress: Progress | None = None) -> Path:
+    """Where the weights that `words` name are on this machine, once they are fetched; of a path, the path itself.
 
-
-def located(words: str | Path) -> Path:
-    """The path itself, or, where nothing stands there and it looks like "ViT-B/16", the fetched weights of that name.
+    Args:
+        progress: is told how far a download is; `None` tells standard error.
 
     Raises:
-        UsageError, UnavailableError: as `fetch`.
+        UsageError: nothing is published under that name. UnavailableError: it cannot be fetched; says which file to
+        place where. StorageError: it cannot be written.
     """
-    return fetch(str(words)) if is_name(words) else Path(words)
+    text, show = str(words), progress or to_stderr()
+    if isinstance(words, Path) or Path(text).exists():
+        return Path(words)
+    if re.match(r"[a-z]+://", text):
+        return _from_address(text, show)
+    if is_name(text):
+        return fetch(text, show)
+    if Path(text).parts[:1] and Path(Path(text).parts[0]).is_dir():
+        return Path(text)  # a path that is not there: of a folder that is
+    if found := hugging_face.parsed(text):
+        return hugging_face.repository(*found, f"the weights of {text}", show)
+    return google.fetch(text, show) or Path(text)
 
 
 def is_name(words: str | Path) -> bool:
@@ -55,54 +71,25 @@ def is_name(words: str | Path) -> bool:
     return re.fullmatch(NAME, str(words)) is not None and not Path(words).exists()
 
 
-def cache_folder() -> Path:
-    """Where fetched weights are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vitral" / "weights"
-
-
-def fetch(name: str) -> Path:
+def fetch(name: str, progress: Progress | None = None) -> Path:
     """The folder with the published weights of model `name`, downloaded if it is not there yet.
 
     Raises:
         UsageError: no weights are published under that name.
         UnavailableError: they are not on this machine and cannot be fetched; says which files to place where.
     """
-    repository = look_up("published model", name, PUBLISHED)
-    folder = cache_folder() / repository.replace("/", "--")
-    if all((folder / file).is_file() for file in FILES):
-        return folder
-    place = f"place {' and '.join(FILES)} of {repository} in {folder}, or give --model FOLDER."
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        raise UnavailableError(f"the weights of {name} are not on this machine and HF_HUB_OFFLINE is set: {place}")
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in FILES:
-            _download(f"{endpoint}/{repository}/resolve/main/{file}", folder / file)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UnavailableError(f"the weights of {name} cannot be fetched ({reason}): {place}") from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {folder} ({error.strerror}): free some space or set XDG_CACHE_HOME."
-        ) from error
-    return folder
+    identifier = look_up("published model", name, PUBLISHED)
+    return hugging_face.repository(identifier, "main", f"the weights of {name}", progress or to_stderr())
 
 
-def _download(address: str, target: Path) -> None:
-    """Fetch into a file aside, one for each process, which takes its name only when it is whole."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    aside = Path(name)
+def _from_address(address: str, progress: Progress) -> Path:
+    """The file of an address, in a folder of the address's own."""
     try:
-        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
-            expected = answer.headers.get("Content-Length")
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-            size = file.tell()
-        if expected is not None and size != int(expected):
-            raise ConnectionError(f"{size} of {expected} bytes came")
-        aside.chmod(0o644)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+        require_safe(address)
+    except NotFetchedError as error:
+        raise UsageError(f"{error}: download it yourself and give the file.") from error
+    name = unquote(urlsplit(address).path).rpartition("/")[2]
+    if re.fullmatch(r"[\w][\w.+ -]{0,200}", name) is None:
+        raise UsageError(f"{address} does not end in a file's name: download it yourself and give the file.")
+    folder = cache_folder() / "addresses" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    return kept(address, folder / name, f"the file of {address}", progress)

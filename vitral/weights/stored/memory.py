@@ -1,4 +1,4 @@
-"""Fresh memory for the numbers of a file: of its own, aligned, and not larger than the file can account for."""
+"""Fresh memory for the numbers of a file: of its own, aligned, and of a size that was checked before."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ MOST_DIMENSIONS = 16
 
 LARGEST = 2**48
 """No tensor has more elements, empty dimensions counted as one."""
-
-SPARE = 64 << 20
-"""Bytes that any archive may unpack to."""
-
-EXPANSION = 8
-"""Times its own size that an archive may unpack to beyond that; weights hardly compress at all."""
-
-SLICE = 1 << 20
-"""Bytes read at a time where they are looked at while they are in the cache."""
 
 
 def fresh(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, memoryview]:
@@ -38,11 +29,6 @@ def size_of(shape: Sequence[int], dtype: torch.dtype) -> int:
 def unlikely(shape: Sequence[int]) -> bool:
     """Whether no tensor of a network has such a shape: too many dimensions, or too many elements to count."""
     return len(shape) > MOST_DIMENSIONS or math.prod(max(size, 1) for size in shape) > LARGEST
-
-
-def unpacks_too_far(packed: int, unpacked: int) -> bool:
-    """Whether an archive of `packed` bytes that claims `unpacked` is made to fill the memory."""
-    return unpacked > SPARE + EXPANSION * packed
 
 
 def no_truth_values(tensor: Tensor) -> bool:

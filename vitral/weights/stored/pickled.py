@@ -23,11 +23,15 @@ import torch
 from torch import Tensor
 
 from vitral.errors import DataError
-from vitral.weights.stored.directory import members_of
+from vitral.weights.stored.directory import members_of, unpacked
 from vitral.weights.stored.safetensors import SafetensorsFile
 
 PROGRAM = Path(__file__).with_name("unpickling.py")
 """What runs in the other process."""
+
+ZIPPED = b"PK\x03\x04"
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How a file of torch.save begins: today's form, and that of before torch 1.6, a pickled number."""
 
 KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP")
 """Of the environment, what a process needs to start at all."""
@@ -66,12 +70,15 @@ class PickledFile:
 
     def _convert(self, target: Path) -> dict[str, Any]:
         """Run the other process; what it said."""
-        size = self.path.stat().st_size
+        try:
+            check(self.path)
+            size = self.path.stat().st_size
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise self._refused(str(error)) from error
         found = {str(Path(str(module.__file__)).parents[1]) for module in (torch, safetensors)}
         words = [sys.executable, "-I", "-W", "ignore", str(PROGRAM), str(self.path.resolve()), str(target)]
         kept = {name: os.environ[name] for name in KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
         try:
-            self._check_archive()
             done = subprocess.run(
                 [*words, str(SPARE + 4 * size), *sorted(found)],
                 env=kept, cwd=target.parent, stdin=subprocess.DEVNULL, capture_output=True,
@@ -81,19 +88,28 @@ class PickledFile:
             return answer if isinstance(answer, dict) else {}
         except subprocess.TimeoutExpired as error:
             raise self._refused(f"it was not read after {error.timeout:.0f} seconds") from error
-        except (ValueError, IndexError, zipfile.BadZipFile) as error:
-            said = str(error) if isinstance(error, zipfile.BadZipFile) else "the process that read it came to grief"
-            raise self._refused(said) from error
-
-    def _check_archive(self) -> None:
-        with self.path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                try:
-                    members_of(file)
-                except ValueError as error:
-                    raise self._refused(str(error)) from error
+        except (ValueError, IndexError) as error:
+            raise self._refused("the process that read it came to grief") from error
 
     def _refused(self, reason: str) -> DataError:
         return DataError(
             f"{self.path} cannot be read as a plain .pth ({reason}): save its state_dict alone, as safetensors."
         )
+
+
+def check(path: Path) -> None:
+    """Look at a .pth file from outside: whether torch.save wrote it, and every member's CRC-32.
+
+    torch's own reader compares none.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: a member differs, or the file is not as it should be.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+        if start.startswith(ZIPPED):
+            for info in members_of(file):
+                for _ in unpacked(file, info):
+                    pass
+        elif start[2:] != MAGIC[2:]:  # what stands before is the version of pickling
+            raise ValueError("torch.save did not write it")
