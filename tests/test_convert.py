@@ -187,6 +187,7 @@ Words = Callable[[Path, Path], list[object]]
 MISTAKES: dict[str, tuple[Words, int, str]] = {
     # what went wrong: (words made from (temporary folder, model), exit code, part of the sentence)
     "unknown layout": (lambda t, m: [m, "--to", "hugingface"], 2, "did you mean huggingface"),
+    "a layout without a place for it": (lambda t, m: [m, "--to", "mae"], 2, "choose another layout"),
     "no layout": (lambda t, m: [m], 2, "required: --to"),
     "no model": (lambda t, m: [t / "none", "--to", "timm"], 66, "no weights at"),
     "a model that is not whole": (lambda t, m: [gap(m, t / "g"), "--to", "timm"], 65, "missing pre_logits"),

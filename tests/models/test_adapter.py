@@ -68,6 +68,10 @@ def test_timms_networks_give_timms_scores(timm: ModuleType, name: str, tmp_path:
     with torch.no_grad():
         assert torch.equal(again(images), network(images))
     assert report.reinitialised == []
+    assert main(["convert", str(saved), "--to", "timm", "--out", str(tmp_path / "timm"), "--quiet"]) == 0
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(images), whole(images), atol=1e-6, rtol=1e-6)
 
 
 def transformers_model(library: ModuleType, kind: str) -> Any:

@@ -15,7 +15,7 @@ from vitral.weights.mapping import Entry, written
 SERVES: dict[str, tuple[str, ...]] = {
     # families whose tiny network the layout has names for, by the layout's name
     "vitral": (),  # the model's own names, whatever they are
-    "timm": tuple(timm.FAMILIES),
+    "timm": tuple(family for family in timm.FAMILIES if family != "adapter"),  # its test is with the adapter
     "microsoft": ("beit", "swin"),
     "huggingface": tuple(huggingface.FAMILIES),
     "google": ("vit", "hybrid", "bit", "mixer"),

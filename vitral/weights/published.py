@@ -16,6 +16,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vitral.catalogue import PUBLISHED
 from vitral.errors import UsageError
 from vitral.models import VARIANTS
 from vitral.registry import look_up
@@ -26,26 +27,6 @@ from vitral.weights.sources.hugging_face import FILES
 from vitral.weights.sources.progress import Progress, to_stderr
 
 __all__ = ["FILES", "PUBLISHED", "cache_folder", "fetch", "is_name", "located"]
-
-PUBLISHED = {
-    "ViT-Ti/16": "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-    "ViT-S/16": "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
-    "ViT-S/32": "timm/vit_small_patch32_224.augreg_in21k_ft_in1k",
-    "ViT-B/8": "timm/vit_base_patch8_224.augreg_in21k_ft_in1k",
-    "ViT-B/16": "timm/vit_base_patch16_224.augreg_in21k_ft_in1k",
-    "ViT-B/32": "timm/vit_base_patch32_224.augreg_in21k_ft_in1k",
-    "ViT-L/16": "timm/vit_large_patch16_224.augreg_in21k_ft_in1k",
-    "ResNet-18": "timm/resnet18.a1_in1k",
-    "ResNet-34": "timm/resnet34.a1_in1k",
-    "ResNet-50": "timm/resnet50.a1_in1k",
-    "ResNet-101": "timm/resnet101.a1h_in1k",
-    "ResNet-152": "timm/resnet152.a1h_in1k",
-    **{f"EfficientNet-B{i}": f"timm/tf_efficientnet_b{i}.ns_jft_in1k" for i in range(8)},
-    "EfficientNet-L2": "timm/tf_efficientnet_l2.ns_jft_in1k",
-}
-"""Repositories by model name, all timm's and Apache-2.0: conversions of the AugReg weights (arXiv 2106.10270:
-ImageNet-21k, then ImageNet-1k at 224 pixels) and of Noisy Student's (arXiv 1911.04252), and timm's own ResNets (arXiv
-2110.00476)."""
 
 NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
 """What the name of a Vision Transformer looks like; it need not be one of `VARIANTS`."""

@@ -20,7 +20,20 @@ from vitral.models import family_of
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
-from vitral.weights.timm import beit, bit, deit, efficientnet, hybrid, layerscale, mae, mixer, resnet, swin, vit
+from vitral.weights.timm import (
+    adapter,
+    beit,
+    bit,
+    deit,
+    efficientnet,
+    hybrid,
+    layerscale,
+    mae,
+    mixer,
+    resnet,
+    swin,
+    vit,
+)
 
 
 class Architecture(Protocol):
@@ -42,6 +55,7 @@ class Architecture(Protocol):
 FAMILIES: dict[str, Architecture] = {
     "vit": vit, "deit": deit, "layerscale": layerscale, "mae": mae, "hybrid": hybrid, "bit": bit, "mixer": mixer,
     "beit": beit, "swin": swin, "resnet": resnet, "efficientnet": efficientnet,
+    "adapter": adapter,
 }  # fmt: skip
 """By the key of `vitral.models.FAMILIES`."""
 
@@ -49,6 +63,7 @@ ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "vit": vit.arguments,
     "hybrid": hybrid.arguments,
     "mae": mae.arguments,
+    "adapter": adapter.arguments,
 }
 """What `timm.create_model` must be told of a network beside its name and input size."""
 
