@@ -1,1 +1,18 @@
-"""From a model to named numbers."""
+"""From scores or features and labels to named numbers: one file per idea."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vitral.evaluators.features import Probing
+from vitral.evaluators.fewshot import fewshot
+from vitral.evaluators.knn import knn
+from vitral.evaluators.probe import linear_probe
+
+PROBES: dict[str, Callable[[Probing], dict[str, Any]]] = {
+    "fewshot": fewshot,
+    "knn": knn,
+    "linear": linear_probe,
+}
+"""What can be read out of a frozen network's features, by the name of the method."""
