@@ -66,4 +66,6 @@ def test_each_method_is_tried_on_pictures_that_did_not_set_it_up() -> None:
         assert row["coverage"] == pytest.approx(0.9, abs=0.035)
         assert 1 <= (row["mean_size"] or 0) <= 10
     assert try_sets(probabilities[:1], truth[:1], 0.9) == {}
-    assert all(row["limit"] is None and row["mean_size"] == 10 for row in try_sets(probabilities[:6], truth[:6], 0.9).values())
+    assert all(
+        row["limit"] is None and row["mean_size"] == 10 for row in try_sets(probabilities[:6], truth[:6], 0.9).values()
+    )

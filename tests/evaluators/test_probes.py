@@ -56,7 +56,9 @@ def test_few_shot_accuracy_is_the_mean_over_three_draws() -> None:
     found = []
     for seed in range(3):
         rows = draw(data.train_labels, seed, 5)
-        found.append(accuracy(Ridge(data.train[rows], data.train_labels[rows], 4).answers(data.test, 1024), data.test_labels))
+        found.append(
+            accuracy(Ridge(data.train[rows], data.train_labels[rows], 4).answers(data.test, 1024), data.test_labels)
+        )
     made = fewshot(data)
     assert made["5shot"] == pytest.approx(np.mean(found))
     assert made["std"]["5shot"] == pytest.approx(np.std(found))

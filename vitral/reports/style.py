@@ -53,6 +53,7 @@ th, td { text-align: left; padding: 6px 20px 6px 0; border-bottom: 1px solid var
 thead th { font-size: .88rem; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 12ch; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+td.number small { display: block; color: var(--soft); font-size: .8rem; }
 tr { break-inside: avoid; }
 td.gap { color: var(--soft); text-align: center; }
 svg.bar { width: 120px; height: 10px; display: block; margin-top: 7px; background: var(--panel); border-radius: 2px; }
