@@ -9,7 +9,7 @@ import pytest
 
 from vitral.evaluators import PROBES
 from vitral.evaluators.features import Probing, accuracy
-from vitral.evaluators.fewshot import OLDER_L2, Ridge, best_l2, draw, fewshot, fewshot_older
+from vitral.evaluators.fewshot import OLDER_L2, Ridge, best_l2, draw, fewshot, fewshot_older, sweep_penalties
 from vitral.evaluators.knn import knn, nearest, vote
 from vitral.evaluators.probe import DECAYS, Linear, hold_out, linear_probe
 
@@ -68,12 +68,14 @@ def test_few_shot_accuracy_is_the_mean_over_three_draws() -> None:
 
 def test_the_older_protocol_takes_the_first_pictures_and_every_penalty() -> None:
     data = features()
-    made = fewshot_older(data)
+    made = sweep_penalties(data)
     rows = np.concatenate([np.where(data.train_labels == k)[0][:5] for k in range(4)])
     solver = Ridge(data.train[rows], data.train_labels[rows], 4)
     assert list(made[5]) == list(OLDER_L2)
     for power in (-10, 3, 19):
         assert made[5][2.0**power] == accuracy(solver.answers(data.test, 2.0**power), data.test_labels)
+    reported = fewshot_older(data)
+    assert reported["5shot"] == max(made[5].values()) == reported["by_l2"]["5shot"][f"{reported['l2']['5shot']:g}"]
 
 
 def test_the_older_penalty_has_the_best_mean_rank_over_data_sets() -> None:

@@ -11,6 +11,10 @@ from vitral.console import Screen
 from vitral.errors import DataError
 
 METHODS = ("fewshot", "knn", "linear")
+"""What "all" stands for."""
+
+OLDER = "fewshot-older"
+"""The few-shot protocol of older papers, which chooses its penalty on the test pictures: only when asked for."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pictures", metavar="PICTURES", help="folder train|val|test/class/picture, or a table with a column split"
     )
-    parser.add_argument("--method", choices=(*METHODS, "all"), default="all", help="(default: all)")
+    parser.add_argument("--method", choices=(*METHODS, OLDER, "all"), default="all", help="(default: all)")
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
     add_settings(parser.add_argument_group("data"), {k: v for k, v in DATA.items() if k != "--multi-label"})
     add_settings(parser.add_argument_group("preprocessing, where the model's own should not hold"), PREPROCESSING)
@@ -68,6 +72,9 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
             rows.append(
                 (f"{name.removesuffix('shot')} shots per class, ridge", f"{value:.2%}", _deviation(found, name))
             )
+    for name, penalty in found.get(OLDER, {}).get("l2", {}).items():
+        label = f"{name.removesuffix('shot')} shots per class, older protocol"
+        rows.append((label, f"{found[OLDER][name]:.2%}", f"penalty {penalty:g}, the best on these very pictures"))
     for name, value in found.get("knn", {}).items():
         rows.append(("nearest neighbour" if name == "1nn" else "20 nearest neighbours", f"{value:.2%}", ""))
     if "linear" in found:
