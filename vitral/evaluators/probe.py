@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from vitral.evaluators.features import Probing, accuracy
 
-DECAYS = tuple(10.0 ** (-power / 2) for power in range(1, 12))
-"""Weight decays that are tried, from strong to weak: 0.3 to 3e-6."""
+DECAYS = tuple(10.0 ** (-power / 2) for power in range(11))
+"""Weight decays that are tried, from strong to weak: 1 to 1e-5."""
 
 MOST_STEPS = 400
 """Steps of L-BFGS for one fit; where the decay is weak and classes can be told apart, the last steps change nothing

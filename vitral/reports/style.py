@@ -46,6 +46,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; paddin
 .curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px;
   padding: 10px 0; }
 .curves figure { border: 1px solid var(--edge); border-radius: 8px; padding: 8px; break-inside: avoid; min-width: 0; }
+.curves figure:only-child { max-width: 560px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding: 4px 0 8px; }

@@ -96,7 +96,7 @@ def _confused(split: tuple[str, Line]) -> str:
         for pair in pairs[:MOST_PAIRS]
     )
     more = f", the {MOST_PAIRS} most frequent pairs" if len(pairs) > MOST_PAIRS else ""
-    return _scroll(
+    return "<h3>Most often confused</h3>\n" + _scroll(
         "Confused classes",
         f"<caption>Taken for another class on the {split[0]} split{more}.</caption>"
         '<thead><tr><th scope="col">Class</th><th scope="col">Taken for</th>'
@@ -115,7 +115,7 @@ def calibration(record: Record) -> str:
     things = "question" if record.multi_label else "picture"
     where = f'<p class="soft">On the {split[0]} split. {for_html(_temperature(record), 400)} Dots on the dashed line '
     where += f"are claims that hold; a dot's size is its share of the {things}s, its bar the 95% interval.</p>\n"
-    return f'{where}<div class="curves"><figure>{diagram(bins, things)}</figure></div>\n{_coverage(split)}'
+    return f'{where}<div class="curves"><figure>{diagram(bins, things)}</figure>{_coverage(split)}</div>\n'
 
 
 def _temperature(record: Record) -> str:
@@ -137,9 +137,9 @@ def _coverage(split: tuple[str, Line]) -> str:
         if (accuracy := number(found, coverage)) is not None and re.fullmatch(r"[01](\.\d+)?", coverage)
     )
     return rows and (
-        "<table><caption>If only the surest pictures are answered and a person looks at the rest.</caption>"
-        '<thead><tr><th scope="col">Answered</th><th scope="col" class="number">Right</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>\n"
+        '<div><p class="soft">If only the surest pictures are answered and a person looks at the rest:</p>'
+        '<table><thead><tr><th scope="col">Answered</th><th scope="col" class="number">Right</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>\n"
     )
 
 
