@@ -84,6 +84,12 @@ def test_mean_average_precision() -> None:
     assert (made["low"], made["high"]) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
 
 
+def test_resamples_without_any_class_are_left_out() -> None:
+    wanted = np.array([[True], [False], [False]])
+    made = precision_interval(np.array([[0.3], [0.9], [0.1]]), wanted)  # a third of the resamples miss the one
+    assert 0 < made["low"] <= 0.5 <= made["high"] <= 1
+
+
 def test_intervals_depend_on_the_counts_alone_and_are_the_same_again() -> None:
     rng = np.random.default_rng(6)
     truth, hits = rng.integers(0, 5, 200), rng.random(200) < 0.6

@@ -11,7 +11,7 @@ from vitral.evaluators import PROBES
 from vitral.evaluators.features import Probing, accuracy
 from vitral.evaluators.fewshot import OLDER_L2, Ridge, best_l2, draw, fewshot, fewshot_older, sweep_penalties
 from vitral.evaluators.knn import knn, nearest, vote
-from vitral.evaluators.probe import DECAYS, Linear, hold_out, linear_probe
+from vitral.evaluators.probe import DECAYS, USUAL_DECAY, Linear, hold_out, linear_probe
 
 
 def features(width: int = 12, each: int = 30, spread: float = 2.5) -> Probing:
@@ -130,6 +130,14 @@ def test_the_decay_is_chosen_on_held_out_pictures_and_all_are_learned_from() -> 
     assert chosen["held_out"] == best
     final = Linear(data.train, data.train_labels, 4, made["weight_decay"])
     assert made["linear"] == accuracy(final.scores(data.test).argmax(dim=1).numpy(), data.test_labels)
+
+
+def test_with_too_few_pictures_to_hold_any_out_the_usual_decay_is_taken() -> None:
+    data = features(each=2)
+    assert not data.held_out.any()
+    made = linear_probe(data)
+    assert (made["tried"], made["weight_decay"]) == ([], USUAL_DECAY)
+    assert made["linear"] > 0.25
 
 
 def test_a_fifth_of_each_class_is_held_out() -> None:

@@ -87,8 +87,10 @@ def precision_interval(scores: np.ndarray, wanted: np.ndarray) -> Interval:
             precision = np.cumsum(right, axis=1) / np.maximum(1, np.cumsum(ranked, axis=1))
             there = right.any(axis=1)
             found[there, k] = ((precision * right).sum(axis=1) / np.maximum(1, right.sum(axis=1)))[there]
-        samples[part] = np.nanmean(found, axis=1)
-    return percentiles(samples)
+        there = np.isfinite(found)
+        sums = np.where(there, found, 0).sum(axis=1)
+        samples[part] = np.divide(sums, there.sum(axis=1), out=np.full(size, np.nan), where=there.any(axis=1))
+    return percentiles(samples[np.isfinite(samples)])  # a resample without any class says nothing
 
 
 def calibration_interval(places: np.ndarray, gaps: np.ndarray, bins: int) -> Interval:

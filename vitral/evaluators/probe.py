@@ -20,6 +20,9 @@ from vitral.evaluators.features import Probing, accuracy
 DECAYS = tuple(10.0 ** (-power / 2) for power in range(11))
 """Weight decays that are tried, from strong to weak: 1 to 1e-5."""
 
+USUAL_DECAY = 0.1
+"""Where there are too few pictures to hold any out."""
+
 MOST_STEPS = 400
 """Steps of L-BFGS for one fit; where the decay is weak and classes can be told apart, the last steps change nothing
 that is seen."""
@@ -31,13 +34,13 @@ def linear_probe(data: Probing) -> dict[str, Any]:
     kept = ~data.held_out
     tried = []
     start = None
-    for decay in DECAYS:
+    for decay in DECAYS if kept.any() and not kept.all() else ():
         found = start = Linear(data.train[kept], data.train_labels[kept], data.classes, decay, start)
         scores = found.scores(data.train[data.held_out])
         truth = torch.from_numpy(data.train_labels[data.held_out])
         share = accuracy(scores.argmax(dim=1).numpy(), truth.numpy())
         tried.append({"weight_decay": decay, "held_out": share, "loss": float(F.cross_entropy(scores, truth))})
-    best = max(tried, key=lambda made: (made["held_out"], -made["loss"]))
+    best = max(tried, key=lambda made: (made["held_out"], -made["loss"]), default={"weight_decay": USUAL_DECAY})
     final = Linear(data.train, data.train_labels, data.classes, best["weight_decay"])
     answers = final.scores(data.test).argmax(dim=1).numpy()
     return {"linear": accuracy(answers, data.test_labels), "weight_decay": best["weight_decay"], "tried": tried}
