@@ -45,6 +45,14 @@ def test_a_model_of_several_labels_is_trained_measured_and_used(
     assert main(["evaluate", str(run / "model"), str(table), "--json"]) == 0  # nothing is retyped
     measured = json.loads(capsys.readouterr().out)
     assert {k: measured[k] for k in trained} == trained
+    ends = measured["intervals"]["mean_average_precision"]
+    assert ends["low"] <= measured["mean_average_precision"] <= ends["high"]
+    assert measured["calibration"]["count"] == 36  # 12 test pictures, 3 questions each
+    assert main(["evaluate", str(run / "model"), str(table), "--abstain-at", "0.9"]) == 2
+    assert "--abstain-at is for models that give a picture one label" in capsys.readouterr().err
+    assert main(["compare", str(run / "model"), str(run / "model"), str(table), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert [row["accuracy"] for row in compared["models"]] == [measured["exact_match"]] * 2
     picture = np.full((8, 8, 3), (220, 40, 220), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "p.png")
     assert main(["predict", str(run / "model"), str(tmp_path / "p.png"), "--json"]) == 0

@@ -23,6 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = write_folder(folder / "PICTURES", {"train": 6, "val": 2, "test": 2})
     assert main(["train", str(pictures), *SMOKE, "--out", str(folder / "demo" / "run"), "--quiet"]) == 0
     (folder / "MODEL").symlink_to(folder / "demo" / "run" / "model")
+    (folder / "MODEL_B").symlink_to(folder / "demo" / "run" / "model")
     (folder / "WEIGHTS").symlink_to(folder / "demo" / "run" / "model")
     digit = folder / re.search(r"demo/digits/[\w/.-]+", README)[0]  # type: ignore[index]
     digit.parent.mkdir(parents=True)

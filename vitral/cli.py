@@ -26,6 +26,8 @@ VERBS = {
     "finetune": "adapt a pretrained model to a folder of pictures",
     "train": "train a model from scratch",
     "evaluate": "measure a model on labelled pictures",
+    "compare": "is one model better than another, or was it luck?",
+    "probe": "how good are a model's features on other pictures, without training it?",
     "predict": "classify pictures",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
 
 from vitral.data.decode import decode
 from vitral.data.preprocessing import prepare
-from vitral.datasets.dataset import Split
-from vitral.evaluators.classification import Evaluation, evaluate
+from vitral.datasets.dataset import TEST, VALIDATION, Dataset, Split
+from vitral.errors import DataError
+from vitral.evaluators.calibration import calibration, confidences, ece_interval
+from vitral.evaluators.classification import Evaluation, evaluate, guesses, hits, truths
+from vitral.evaluators.conformal import try_sets
+from vitral.evaluators.features import Probing
+from vitral.evaluators.intervals import balanced_interval, precision_interval, share_interval
+from vitral.evaluators.probe import hold_out
+from vitral.evaluators.real import real_hits
+from vitral.evaluators.selective import abstain_threshold, selective
+from vitral.evaluators.temperature import fit_temperature, known_rows, multi_hot
 from vitral.serving.predictor import Model
 
 
@@ -38,3 +51,131 @@ def evaluate_split(
         model.multi_label,
         stop,
     )
+
+
+def trust(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """How far the numbers of an evaluation, and the model's own probabilities, can be trusted.
+
+    Returns:
+        `intervals`: `low` and `high` of the 95 % interval of each headline number; `calibration`, see
+        `vitral.evaluators.calibration`; and, with one label per picture, `selective`.
+    """
+    intervals = {name: share_interval(right) for name, right in hits(logits, labels, model.multi_label).items()}
+    claimed = confidences(logits, labels, model.temperature, model.multi_label)
+    made: dict[str, Any] = {"intervals": intervals}
+    if model.multi_label:
+        wanted = multi_hot(labels, len(model.classes))
+        there = wanted.any(axis=0)
+        scores = np.where(np.isnan(logits[:, :1]), -np.inf, logits)
+        if there.any():
+            intervals["mean_average_precision"] = precision_interval(scores[:, there], wanted[:, there])
+    elif len(claimed.confidence):
+        truth = truths(labels)
+        intervals["balanced_accuracy"] = balanced_interval(truth, guesses(logits) == truth)
+        made["selective"] = selective(claimed.confidence, claimed.right)
+    if len(claimed.confidence):
+        intervals["ece"] = ece_interval(claimed)
+    return made | {"calibration": calibration(logits, labels, model.temperature, model.multi_label)}
+
+
+def on_request(
+    model: Model,
+    logits: np.ndarray,
+    labels: Sequence[tuple[int, ...]],
+    real: Sequence[tuple[int, ...]] | None,
+    abstain_at: float | None,
+    coverage: float | None,
+) -> dict[str, Any]:
+    """What `evaluate` measures when asked to, of a model that gives a picture one label.
+
+    Args:
+        real: ReaL labels of each picture; they give `real_top1`, `real_count` and `intervals`.
+        abstain_at: wanted accuracy; gives `abstain`, see `vitral.evaluators.selective`.
+        coverage: wanted of sets of classes; gives `conformal`, see `vitral.evaluators.conformal`.
+    """
+    made: dict[str, Any] = {}
+    if real is not None:
+        right = real_hits(logits, real)
+        if not len(right):
+            raise DataError("not one of the pictures has a ReaL label: leave --real out, or measure other pictures.")
+        made |= {"real_top1": float(right.mean()), "real_count": len(right)}
+        made["intervals"] = {"real_top1": share_interval(right)}
+    if abstain_at is not None:
+        found = confidences(logits, labels, model.temperature)
+        line = abstain_threshold(found.confidence, found.right, abstain_at) if len(found.right) else None
+        made["abstain"] = {"wanted": abstain_at, **(line._asdict() if line else {"threshold": None})}
+    if coverage is not None:
+        rows = known_rows(logits, labels)
+        probabilities = model.probabilities_of(torch.from_numpy(logits[rows]).double()).numpy()
+        truth = truths(labels)[rows]
+        made["conformal"] = {"wanted": coverage, "methods": try_sets(probabilities, truth, coverage)}
+    return made
+
+
+def calibrate(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]], split: str) -> tuple[Model, str]:
+    """The same model with the temperature that fits held-out pictures, and a sentence that says so."""
+    count = len(known_rows(logits, labels))
+    temperature = fit_temperature(logits, labels, model.multi_label)
+    fitted = {"temperature": 1.0 if temperature is None else temperature, "split": split, "fitted_on": count}
+    metrics = model.metrics | {"calibration": fitted}
+    calibrated = Model(
+        model.network, model.preprocessing, model.classes, model.descriptions, model.multi_label, metrics
+    )
+    pictures = f"{count:,} {split} pictures"
+    if temperature is None:
+        return calibrated, f"probabilities as they come: {pictures} are too few to fit a temperature"
+    sure = "less" if temperature > 1 else "more"
+    return calibrated, (
+        f"temperature {temperature:.3f}, fitted on {pictures}: probabilities become {sure} sure, answers stay the same"
+    )
+
+
+def right_of(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Whether each picture [pictures] is answered rightly; with several labels, whether all of them are right."""
+    return hits(logits, labels, model.multi_label)["exact_match" if model.multi_label else "top1"]
+
+
+def probing(model: Model, dataset: Dataset, workers: int, max_pixels: int) -> tuple[Probing, str, dict[str, str]]:
+    """Features of all pictures of a data set with one label per picture, each computed once.
+
+    Probes learn from train and validation and are measured on test; settings are chosen on validation. Without a
+    test split they are measured on validation, and settings are chosen on a fifth of train.
+
+    Returns:
+        the features, the name of the split that is measured, and why pictures could not be read, by path: those of
+        train and validation are left out, those of test count as wrong.
+    """
+    tested = TEST if TEST in dataset.splits else VALIDATION
+    features, labels, readable = {}, {}, {}
+    unreadable: dict[str, str] = {}
+    for name, split in dataset.splits.items():
+        features[name], bad = represent_split(model, split, workers, max_pixels)
+        labels[name] = truths(split.labels)
+        readable[name] = ~np.isin(np.arange(len(split)), list(bad))
+        unreadable |= {str(split.sources[sample]): reason for sample, reason in bad.items()}
+    learnt = [name for name in dataset.splits if name != tested]
+    train = np.concatenate([features[name][readable[name]] for name in learnt])
+    train_labels = np.concatenate([labels[name][readable[name]] for name in learnt])
+    if VALIDATION in learnt:
+        held_out = np.concatenate([np.full(readable[name].sum(), name == VALIDATION) for name in learnt])
+    else:
+        held_out = hold_out(train_labels)
+    wanted = np.where(readable[tested], labels[tested], -1)
+    made = Probing(train, train_labels, held_out, features[tested], wanted, len(dataset.classes))
+    return made, tested, unreadable
+
+
+def represent_split(model: Model, split: Split, workers: int, max_pixels: int) -> tuple[np.ndarray, dict[int, str]]:
+    """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0)."""
+    found: np.ndarray | None = None
+    unreadable: dict[int, str] = {}
+    read = model.batches(
+        split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers
+    )
+    for batch in read:
+        unreadable |= {sample: error.reason for sample, error in batch.unreadable}
+        if len(batch):
+            rows = model.representations(batch.images).numpy()
+            found = np.zeros((len(split), rows.shape[1]), dtype=np.float32) if found is None else found
+            found[batch.samples] = rows
+    return (np.zeros((len(split), 1), dtype=np.float32) if found is None else found), unreadable

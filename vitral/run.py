@@ -22,9 +22,9 @@ import torch
 
 from vitral.config import RunConfig
 from vitral.console import Screen
-from vitral.datasets.dataset import TEST, TRAIN
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.errors import NonFiniteError, UsageError
-from vitral.evaluation import evaluate_split, threads
+from vitral.evaluation import calibrate, evaluate_split, threads, trust
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
@@ -204,21 +204,27 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 
 
 def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, stop: Callable[[], bool]) -> bool:
-    """Measure the best model on the test split, where there is one, and write the numbers into its folder."""
+    """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
+    are such, and write the numbers into its folder."""
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
-    split = plan.dataset.splits.get(TEST)
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
-    if split is not None:
-        session.screen.progress("measuring on the test split")
+    for name in (VALIDATION, TEST):
+        split = plan.dataset.splits.get(name)
+        if split is None:
+            continue
+        session.screen.progress(f"measuring on the {name} split")
         result = evaluate_split(model, split, threads(plan.config.runtime.workers), plan.config.data.max_pixels, stop)
         session.screen.end_progress()
         if result is None:
             return False
         session.warn_of_unreadable(split, result)
-        model.metrics["test"] = result.metrics
+        if name == VALIDATION:
+            model, sentence = calibrate(model, result.logits, split.labels, name)
+            session.screen.decide(sentence)
+        model.metrics[name] = {**result.metrics, **trust(model, result.logits, split.labels)}
     _save(model, folder, plan)
     return True
 

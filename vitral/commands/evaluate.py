@@ -1,18 +1,21 @@
-"""Measure a model on labelled pictures; classes are matched by name."""
+"""Measure a model on labelled pictures; classes are matched by name. Brackets hold 95 % intervals."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
+from vitral.commands.predictions import write_table
 from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings, given
 from vitral.console import Screen
-from vitral.errors import StorageError, UsageError
+from vitral.errors import UsageError
 
 SHOWN_CLASSES = 20
 """Classes listed on the screen, worst first; --json gives all."""
+
+SHOWN_PAIRS = 10
+"""Pairs of confused classes listed on the screen, the most frequent first."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -21,49 +24,86 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
+    parser.add_argument(
+        "--real", metavar="WHERE", help="ReaL labels: real.json, or the column of the table that holds class indices"
+    )
+    parser.add_argument(
+        "--abstain-at", metavar="ACCURACY", type=_share, help="find how sure to be for this accuracy, like 0.95"
+    )
+    parser.add_argument(
+        "--conformal", metavar="COVERAGE", type=_share,
+        help="also try sets of classes that hold the true one this often, like 0.9: set up on half the pictures, "
+        "tried on the other half",
+    )  # fmt: skip
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
     add_settings(parser.add_argument_group("data"), DATA)
     add_settings(parser.add_argument_group("preprocessing, where the model's own should not hold"), PREPROCESSING)
 
 
+def _share(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no share between 0 and 1, like 0.95")
+    return value
+
+
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
-    """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class` and what was measured."""
+    """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
+    what was asked for besides, and what was measured."""
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.datasets import read_for_evaluation
-    from vitral.evaluation import evaluate_split, threads
+    from vitral.datasets.real import real_labels
+    from vitral.evaluation import evaluate_split, on_request, threads, trust
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
-    runtime = override(RuntimeConfig(), _section(arguments, "runtime."))
-    model = load(arguments.model, runtime.device).with_preprocessing(**_section(arguments, "preprocessing."))
-    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), _section(arguments, "data."))
-    if data.multi_label != model.multi_label:
-        kind = "several labels" if model.multi_label else "one label"
-        raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
-    dataset = read_for_evaluation(data, model.classes, arguments.split, _cut(model.metrics))
+    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
+    require_single(model, data.multi_label, arguments)
+    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
     for sentence in dataset.notes:
         screen.decide(sentence)
     for sentence in dataset.warnings:
         screen.warn(sentence)
     ((name, split),) = dataset.splits.items()
+    real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
     screen.progress(f"measuring {len(split):,} pictures of {name}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
     screen.end_progress()
     assert result is not None
     for sample, reason in list(result.unreadable.items())[:10]:
         screen.warn(f"counted as wrong, {split.sources[sample]}: {reason}")
-    _show(result.metrics, name, screen)
+    measured = {**result.metrics, **trust(model, result.logits, split.labels)}
+    more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
+    measured["intervals"] |= more.pop("intervals", {})
+    measured |= more
+    _show(measured, name, screen)
     if arguments.predictions:
-        _write_predictions(Path(arguments.predictions), model, split, result)
+        write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
-    return 0, {"model": arguments.model, "split": name, **result.metrics, "unreadable_pictures": unreadable}
+    return 0, {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
 
 
-def _section(arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
+def section(arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    """The given settings of one part of the configuration, by their names there."""
     return {name.removeprefix(prefix): value for name, value in given(arguments, prefix).items()}
 
 
-def _cut(metrics: dict[str, Any]) -> Any:
+def require_single(model: Any, multi_label: bool, arguments: argparse.Namespace) -> None:
+    """Refuse what does not go with the number of labels that the model gives a picture."""
+    if multi_label != model.multi_label:
+        kind = "several labels" if model.multi_label else "one label"
+        raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
+    for option in ("real", "abstain_at", "conformal"):
+        if model.multi_label and getattr(arguments, option, None):
+            raise UsageError(f"--{option.replace('_', '-')} is for models that give a picture one label: leave it out.")
+
+
+def cut_of(metrics: dict[str, Any]) -> Any:
     """How the model's own validation pictures were held out, if its folder says so."""
     from vitral.datasets import Cut
 
@@ -73,32 +113,62 @@ def _cut(metrics: dict[str, Any]) -> Any:
         return None
 
 
-def _show(metrics: dict[str, Any], name: str, screen: Screen) -> None:
-    screen.result(f"{name}: top-1 {metrics['top1']:.2%}, top-5 {metrics['top5']:.2%} of {metrics['count']:,} pictures")
-    if "mean_average_precision" in metrics:
-        screen.result(f"mean average precision {metrics['mean_average_precision']:.4f}")
-    score = "average_precision" if "mean_average_precision" in metrics else "top1"
-    worst = sorted(metrics["per_class"].items(), key=lambda item: item[1][score])[:SHOWN_CLASSES]
-    rows = [(label, f"{found[score]:.1%}", f"{found['count']:,}") for label, found in worst]
-    if not screen.quiet:
-        screen.table(("class, worst first", score.replace("_", " "), "pictures"), rows, right=(1, 2))
+def spread(found: dict[str, Any], name: str) -> str:
+    """The interval of a share in brackets, in percent: " (80.1 to 84.3)"; nothing if there is none."""
+    ends = found.get("intervals", {}).get(name)
+    return f" ({100 * ends['low']:.1f} to {100 * ends['high']:.1f})" if ends else ""
 
 
-def _write_predictions(path: Path, model: Any, split: Any, result: Any) -> None:
-    import torch
+def _show(found: dict[str, Any], name: str, screen: Screen) -> None:
+    top1, top5 = (f"{found[key]:.2%}{spread(found, key)}" for key in ("top1", "top5"))
+    screen.result(f"{name}: top-1 {top1}, top-5 {top5} of {found['count']:,} pictures")
+    if "mean_average_precision" in found:
+        ends = found["intervals"].get("mean_average_precision")
+        shown = f" ({ends['low']:.4f} to {ends['high']:.4f})" if ends else ""
+        screen.result(f"mean average precision {found['mean_average_precision']:.4f}{shown}")
+    elif found["balanced_accuracy"] is not None:
+        balanced = f"{found['balanced_accuracy']:.2%}{spread(found, 'balanced_accuracy')}"
+        screen.say(f"balanced accuracy {balanced}, macro F1 {found['macro_f1']:.4f}")
+    if "real_top1" in found:
+        screen.result(f"ReaL top-1 {found['real_top1']:.2%}{spread(found, 'real_top1')} of {found['real_count']:,}")
+    for sentence in _sentences(found):
+        screen.say(sentence)
+    if screen.quiet:
+        return
+    score = "average_precision" if "mean_average_precision" in found else "top1"
+    worst = sorted(found["per_class"].items(), key=lambda item: item[1][score])[:SHOWN_CLASSES]
+    rows = [(label, f"{row[score]:.1%}", f"{row['count']:,}") for label, row in worst]
+    screen.table(("class, worst first", score.replace("_", " "), "pictures"), rows, right=(1, 2))
+    if found.get("confused"):
+        pairs = [(p["label"], p["guess"], f"{p['count']:,}", f"{p['share']:.1%}") for p in found["confused"]]
+        screen.table(("class", "taken for", "pictures", "of its own"), pairs[:SHOWN_PAIRS], right=(2, 3))
 
-    top = min(5, len(model.classes))
-    columns = ["path", "label", *(f"{what}{k + 1}" for k in range(top) for what in ("top", "probability")), "logit"]
-    probabilities = model.probabilities_of(torch.from_numpy(result.logits)).numpy()
-    try:
-        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            for i, (source, labels) in enumerate(zip(split.sources, split.labels, strict=True)):
-                truth = ";".join(model.classes[k] if k >= 0 else "" for k in labels)
-                guesses = [] if i in result.unreadable else model.best(probabilities[i], top)
-                cells = [cell for guess in guesses for cell in (guess.label, f"{guess.probability:.6f}")]
-                logit = f"{result.logits[i].max():.6f}" if guesses else ""
-                writer.writerow([source, truth, *cells, *[""] * (2 * (top - len(guesses))), logit])
-    except OSError as error:
-        raise StorageError(f"cannot write {path} ({error.strerror}): name another file.") from error
+
+def _sentences(found: dict[str, Any]) -> list[str]:
+    """What is to be said of probabilities."""
+    said = []
+    made = found["calibration"]
+    if "ece" in made:
+        scores = f"NLL {made['nll']:.4f}, Brier {made['brier']:.4f}"
+        line = f"calibration error (ECE) {made['ece']:.2%}{spread(found, 'ece')}, {scores}"
+        if "before" in made:
+            before = made["before"]
+            line += (
+                f", at temperature {made['temperature']:.3f}; without it ECE {before['ece']:.2%}, "
+                f"NLL {before['nll']:.4f}, Brier {before['brier']:.4f}"
+            )
+        said.append(line)
+    abstain = found.get("abstain")
+    if abstain and abstain["threshold"] is None:
+        said.append(f"no probability is high enough for {abstain['wanted']:.1%} right answers on these pictures")
+    elif abstain:
+        said.append(
+            f"answering only from probability {abstain['threshold']:.4f} on: {abstain['accuracy']:.2%} right, on "
+            f"{abstain['coverage']:.1%} of these pictures"
+        )
+    for method, row in found.get("conformal", {}).get("methods", {}).items():
+        said.append(
+            f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
+            f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
+        )
+    return said

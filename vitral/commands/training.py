@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from vitral.commands.evaluate import spread
 from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
@@ -80,9 +81,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     for split in ("validation", "test"):
         if split in result.metrics:
             found = result.metrics[split]
-            screen.result(
-                f"{split}: top-1 {found['top1']:.2%}, top-5 {found['top5']:.2%} of {found['count']:,} pictures"
-            )
+            top1, top5 = (f"{found[key]:.2%}{spread(found, key)}" for key in ("top1", "top5"))
+            screen.result(f"{split}: top-1 {top1}, top-5 {top5} of {found['count']:,} pictures")
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitral.config import DataConfig
-from vitral.datasets.rows import FORMATS, Columns, Rows
+from vitral.datasets.rows import FORMATS, Choose, Columns, Rows
 from vitral.datasets.splits import SYNONYMS, Found, Listing, listed
 from vitral.errors import DataError, MissingInputError, UsageError
 from vitral.registry import nearest
@@ -48,6 +48,22 @@ def read_table(config: DataConfig) -> Found:
     return found
 
 
+def read_column(config: DataConfig, name: str, option: str) -> dict[str, Any]:
+    """The values of the column `name`, by the picture's path as `read_table` gives it; `option` asked for them.
+
+    Raises:
+        UsageError: it has no such column. And as `read_table`.
+    """
+
+    def choose(present: Sequence[str]) -> Columns:
+        path = _pick(config, present, "picture's path", "--path-column", config.path_column, PATH_COLUMNS)
+        return Columns(path, _pick(config, present, "values", option, name, ()), None)
+
+    base = config.image_folder if config.image_folder is not None else str(Path(config.path).parent)
+    rows = _rows(config, Path(config.path), choose)
+    return {os.path.join(base, path): value for path, value, _ in rows}  # noqa: PTH118 - as below
+
+
 def _read(config: DataConfig, path: Path) -> tuple[Columns, Rows]:
     chosen: list[Columns] = []
 
@@ -55,34 +71,41 @@ def _read(config: DataConfig, path: Path) -> tuple[Columns, Rows]:
         chosen.append(_columns(config, present))
         return chosen[0]
 
+    rows = _rows(config, path, choose)
+    return (chosen[0], rows) if chosen else (Columns("", "", None), [])
+
+
+def _rows(config: DataConfig, path: Path, choose: Choose) -> Rows:
     try:
-        rows = FORMATS[path.suffix.lower()](path, choose)
+        return FORMATS[path.suffix.lower()](path, choose)
     except UnicodeDecodeError as error:
         raise DataError(f"{config.path!r} is not UTF-8 text ({error.reason}): save it as UTF-8.") from None
     except csv.Error as error:
         raise DataError(f"{config.path!r} is not a valid table: {error}.") from None
     except OSError as error:
         raise MissingInputError(f"cannot read {config.path!r}: {error.strerror or error}.") from None
-    return (chosen[0], rows) if chosen else (Columns("", "", None), [])
 
 
 def _columns(config: DataConfig, present: Sequence[str]) -> Columns:
-    def pick(meaning: str, option: str, wanted: str | None, usual: Sequence[str]) -> str:
-        name = wanted or next((name for name in usual if name in present), None)
-        if name is None or name not in present:
-            looked_for = f"column {wanted!r}" if wanted else f"column called {', '.join(usual)}"
-            close = nearest(wanted, present, 1) if wanted else []
-            raise UsageError(
-                f"{config.path!r} has no {looked_for} for the {meaning}; it has {listed(present, 20)}: "
-                f"{f'did you mean {close[0]!r}?' if close else f'name one with {option}.'}"
-            )
-        if list(present).count(name) > 1:
-            raise DataError(f"{config.path!r} has several columns {name!r}: rename all but one.")
-        return name
-
-    path = pick("picture's path", "--path-column", config.path_column, PATH_COLUMNS)
-    label = pick("label", "--label-column", config.label_column, LABEL_COLUMNS)
+    path = _pick(config, present, "picture's path", "--path-column", config.path_column, PATH_COLUMNS)
+    label = _pick(config, present, "label", "--label-column", config.label_column, LABEL_COLUMNS)
     return Columns(path, label, SPLIT_COLUMN if SPLIT_COLUMN in present else None)
+
+
+def _pick(
+    config: DataConfig, present: Sequence[str], meaning: str, option: str, wanted: str | None, usual: Sequence[str]
+) -> str:
+    name = wanted or next((name for name in usual if name in present), None)
+    if name is None or name not in present:
+        looked_for = f"column {wanted!r}" if wanted else f"column called {', '.join(usual)}"
+        close = nearest(wanted, present, 1) if wanted else []
+        raise UsageError(
+            f"{config.path!r} has no {looked_for} for the {meaning}; it has {listed(present, 20)}: "
+            f"{f'did you mean {close[0]!r}?' if close else f'name one with {option}.'}"
+        )
+    if list(present).count(name) > 1:
+        raise DataError(f"{config.path!r} has several columns {name!r}: rename all but one.")
+    return name
 
 
 def _sort_into_splits(config: DataConfig, base: str, columns: Columns, rows: Rows) -> Found:

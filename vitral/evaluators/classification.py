@@ -16,8 +16,13 @@ import torch
 from torch import Tensor
 
 from vitral.data.loader import Batch
+from vitral.evaluators.confusion import balanced_accuracy, macro_f1, most_confused
+from vitral.evaluators.temperature import multi_hot
 
 TOP = 5
+
+UNREADABLE = -1
+"""The guess for a picture that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,12 @@ def single_label_metrics(
     logits: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str]
 ) -> dict[str, Any]:
     """`top1`, `top5` (fractions), `loss` (mean negative log-likelihood of readable pictures of known classes),
-    and `per_class`: `count` and `top1` by class name."""
-    truth = np.array([label[0] for label in labels], dtype=np.int64)
+    `balanced_accuracy` (mean of the classes' top-1) and `macro_f1` over the classes present, `per_class`: `count`
+    and `top1` by class name, and `confused`: the pairs of classes most often taken for each other."""
+    truth = truths(labels)
     known = (truth >= 0) & ~np.isnan(logits[:, 0])
-    place = np.full(len(truth), len(classes), dtype=np.int64)
-    place[known] = _places(logits[known], truth[known])
+    place = places(logits, labels)
+    guess = guesses(logits)
     loss = -torch.from_numpy(logits[known]).double().log_softmax(dim=1).numpy()[np.arange(known.sum()), truth[known]]
     per_class = {
         name: {"count": int(of_class.sum()), "top1": float((place[of_class] < 1).mean())}
@@ -79,8 +85,42 @@ def single_label_metrics(
         "top1": float((place < 1).mean()),
         "top5": float((place < TOP).mean()),
         "loss": float(loss.mean()) if known.any() else None,
+        "balanced_accuracy": balanced_accuracy(truth, guess),
+        "macro_f1": macro_f1(truth, guess),
         "per_class": per_class,
+        "confused": most_confused(truth, guess, classes),
     }
+
+
+def truths(labels: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """The one class of each picture [pictures]; -1 for a class that the model does not know."""
+    return np.array([label[0] for label in labels], dtype=np.int64)
+
+
+def guesses(logits: np.ndarray) -> np.ndarray:
+    """The likeliest class of each picture [pictures], the first among equals; `UNREADABLE` where there is none."""
+    return np.where(np.isnan(logits[:, 0]), UNREADABLE, np.argmax(logits, axis=1))
+
+
+def places(logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """How many classes come before the true one [pictures]: all of them for unreadable or unknown pictures."""
+    truth = truths(labels)
+    known = (truth >= 0) & ~np.isnan(logits[:, 0])
+    place = np.full(len(truth), logits.shape[1], dtype=np.int64)
+    place[known] = _places(logits[known], truth[known])
+    return place
+
+
+def hits(logits: np.ndarray, labels: Sequence[tuple[int, ...]], multi_label: bool = False) -> dict[str, np.ndarray]:
+    """Per picture [pictures] whether it counts as right, for each share that the metrics report."""
+    if not multi_label:
+        place = places(logits, labels)
+        return {"top1": place < 1, "top5": place < TOP}
+    wanted, scores, sound = _questions(logits, labels)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    found = np.take_along_axis(wanted, best, axis=1) & sound[:, None]
+    exact = ((scores > 0) == wanted).all(axis=1) & sound
+    return {"top1": found[:, :1].any(axis=1), "top5": found.any(axis=1), "exact_match": exact}
 
 
 def _places(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -99,28 +139,27 @@ def multi_label_metrics(
     `per_class` holds average precisions. `top1` is the share of pictures whose likeliest class is one of theirs,
     `top5` likewise.
     """
-    wanted = np.zeros(logits.shape, dtype=bool)
-    for row, label in enumerate(labels):
-        wanted[row, [k for k in label if k >= 0]] = True
-    readable = ~np.isnan(logits[:, 0])
-    sound = readable & np.array(
-        [min(label, default=0) >= 0 for label in labels]
-    )  # a class unknown to the model is wrong
-    scores = np.where(readable[:, None], logits, -np.inf)  # an unreadable picture is found last for every class
+    wanted, scores, _ = _questions(logits, labels)
     precision = {
         name: _average_precision(scores[:, k], wanted[:, k]) for k, name in enumerate(classes) if wanted[:, k].any()
     }
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    hits = np.take_along_axis(wanted, best, axis=1) & sound[:, None]
+    right = hits(logits, labels, multi_label=True)
     return {
-        "top1": float(hits[:, :1].any(axis=1).mean()),
-        "top5": float(hits.any(axis=1).mean()),
+        "top1": float(right["top1"].mean()),
+        "top5": float(right["top5"].mean()),
         "mean_average_precision": float(np.mean(list(precision.values()))) if precision else 0.0,
-        "exact_match": float((((scores > 0) == wanted).all(axis=1) & sound).mean()),
+        "exact_match": float(right["exact_match"].mean()),
         "per_class": {
             n: {"count": int(wanted[:, classes.index(n)].sum()), "average_precision": p} for n, p in precision.items()
         },
     }
+
+
+def _questions(logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth [pictures, classes], scores in which unreadable pictures come last, and which pictures can be right."""
+    readable = ~np.isnan(logits[:, 0])
+    sound = readable & np.array([min(label, default=0) >= 0 for label in labels])  # an unknown class is wrong
+    return multi_hot(labels, logits.shape[1]), np.where(readable[:, None], logits, -np.inf), sound
 
 
 def _average_precision(scores: np.ndarray, wanted: np.ndarray) -> float:

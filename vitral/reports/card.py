@@ -8,8 +8,8 @@ from typing import Any
 
 from vitral.config import Preprocessing
 from vitral.reports.record import section
-from vitral.reports.verdict import NAMES, written
-from vitral.reports.wording import counted, for_markdown, for_yaml, interval, number, percent
+from vitral.reports.verdict import NAMES, spread, written
+from vitral.reports.wording import counted, for_markdown, for_yaml, number, percent
 
 NAMED_CLASSES = 50
 WEAKEST = 5
@@ -165,7 +165,27 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     best = number(metrics, "best_step")
     if "validation" in dict(splits) and best is not None:
         remarks.append(f"The weights are those of step {best:,.0f}, chosen on the validation split.")
-    return [table, " ".join(remarks), *_weakest(metrics)]
+    return [table, " ".join(remarks), *_calibrated(metrics), *_weakest(metrics)]
+
+
+def _calibrated(metrics: Mapping[str, Any]) -> list[str]:
+    """What is known of the model's probabilities."""
+    found = _chief_split(metrics)
+    made = section(found[1], "calibration") if found else {}
+    error, loss, brier = (number(made, name) for name in ("ece", "nll", "brier"))
+    if found is None or error is None or loss is None or brier is None:
+        return []
+    fitted, before = section(metrics, "calibration"), number(section(made, "before"), "ece")
+    ends = spread(found[1], "ece")
+    words = f" (95% interval {percent(ends[0], 1)} to {percent(ends[1], 1)})" if ends else ""
+    sentence = f"Its probabilities on the {found[0]} split: expected calibration error {percent(error)}{words}, "
+    sentence += f"negative log-likelihood {loss:.4f}, Brier score {brier:.4f}."
+    temperature, count = number(fitted, "temperature"), number(fitted, "fitted_on")
+    if temperature is not None and temperature != 1 and count:
+        was = f"; without it the error is {percent(before)}" if before is not None else ""
+        pictures = counted(int(count), "validation picture")
+        sentence += f" Scores are divided by the temperature {temperature:.3f}, fitted on {pictures}{was}."
+    return [sentence]
 
 
 def _weakest(metrics: Mapping[str, Any]) -> list[str]:
@@ -224,11 +244,11 @@ def _limits(metrics: Mapping[str, Any], classes: int) -> str:
             f"- {line}" for line in ["Nothing was measured, so nothing is known of how good it is.", *lines]
         )
     split, numbers = found
-    count, value = int(number(numbers, "count") or 0), number(numbers, "top1") or 0.0
-    if count:
-        low, high = interval(value, count)
-        spread = f"{percent(low, 1)} to {percent(high, 1)}"
-        lines.append(f"With {counted(count, 'picture')} the 95% interval of {split} top-1 is {spread}.")
+    count = int(number(numbers, "count") or 0)
+    ends = spread(numbers, "top1")
+    if ends:
+        words = f"{percent(ends[0], 1)} to {percent(ends[1], 1)}"
+        lines.append(f"With {counted(count, 'picture')} the 95% interval of {split} top-1 is {words}.")
     if split == "validation":
         lines.append("No test split was measured; the validation split chose the weights, so its numbers flatter.")
     few = [row for row in section(numbers, "per_class").values() if (number(row, "count") or 0) < FEW_PICTURES]

@@ -26,7 +26,7 @@ _PANES = (
     '<path fill="#c8503c" d="M3 14l9-4v13H3z"/><path fill="#4c9a63" d="M14 10.300l9 6V23h-9z"/></svg>'
 )
 
-_SECTIONS = ("Numbers", "Curves", "Classes", "Decisions", "Reproduce", "Settings")
+_SECTIONS = ("Numbers", "Curves", "Classes", "Calibration", "Decisions", "Reproduce", "Settings")
 
 
 def write(run: Path) -> Path:
@@ -57,6 +57,7 @@ def render(record: Record) -> str:
         tables.measured(record),
         _curves(record),
         tables.classes(record),
+        tables.calibration(record),
         _decisions(record),
         _reproduce(record),
         tables.settings(record),

@@ -46,6 +46,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; paddin
 .curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px;
   padding: 10px 0; }
 .curves figure { border: 1px solid var(--edge); border-radius: 8px; padding: 8px; break-inside: avoid; min-width: 0; }
+.curves figure:only-child { max-width: 560px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding: 4px 0 8px; }
@@ -53,6 +54,7 @@ th, td { text-align: left; padding: 6px 20px 6px 0; border-bottom: 1px solid var
 thead th { font-size: .88rem; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 12ch; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+td.number small { display: block; color: var(--soft); font-size: .8rem; }
 tr { break-inside: avoid; }
 td.gap { color: var(--soft); text-align: center; }
 svg.bar { width: 120px; height: 10px; display: block; margin-top: 7px; background: var(--panel); border-radius: 2px; }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitral.config import RunConfig
 from vitral.overrides import knobs, to_json
 from vitral.reports.record import Line, Record, section
-from vitral.reports.verdict import NAMES, lacks_classes, written
+from vitral.reports.reliability import diagram
+from vitral.reports.verdict import NAMES, lacks_classes, spread, written
 from vitral.reports.wording import counted, for_html, interval, number, percent
 
 WORST, BEST = 30, 10
@@ -16,8 +18,15 @@ WORST, BEST = 30, 10
 
 MOST_SETTINGS = 200
 
+_BELOW = " Below a number stands its 95% interval, by resampling the pictures."
+
 _FLATTERS = " No test split was measured; validation also chose the step, so its numbers flatter a little."
-_MEASURES = ("top1", "top5", "mean_average_precision", "exact_match", "loss")
+_MEASURES = ("top1", "top5", "mean_average_precision", "exact_match", "balanced_accuracy", "macro_f1", "loss",
+             "ece", "ece_before")  # fmt: skip
+_HEADS = {"macro_f1": "Macro F1", "ece": "Calibration error (ECE)", "ece_before": "ECE at temperature 1"}
+
+MOST_PAIRS = 20
+"""Rows of the table of confused classes."""
 
 
 def missing(sentence: str) -> str:
@@ -27,7 +36,7 @@ def missing(sentence: str) -> str:
 
 def measured(record: Record) -> str:
     """What was measured on each split."""
-    splits = [(name, found) for name in ("validation", "test") if (found := section(record.measured, name))]
+    splits = [(name, _flattened(found)) for name in ("validation", "test") if (found := section(record.measured, name))]
     if not splits:
         why = record.gaps.get("model/metrics.json", "holds no numbers")
         return missing(f"No model has been measured yet: model/metrics.json {why}.")
@@ -40,7 +49,7 @@ def measured(record: Record) -> str:
     flatters = "" if section(record.measured, "test") else _FLATTERS
     return (
         '<p class="soft">The kept model, on pictures it was not trained on. Unreadable pictures count as wrong.'
-        f"{flatters}</p>\n"
+        f"{flatters}{_BELOW if any('intervals' in found for _, found in splits) else ''}</p>\n"
         f'<table><thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody></table>\n'
     )
 
@@ -64,13 +73,73 @@ def classes(record: Record) -> str:
     absent = lacks_classes(record)
     note = f" {counted(absent, 'class has', 'classes have')} no picture in it." if absent else ""
     title = "Average precision" if record.multi_label else "Top-1"
-    spread = "" if record.multi_label else '<th scope="col" class="number">95% interval</th>'
+    ends = "" if record.multi_label else '<th scope="col" class="number">95% interval</th>'
     return _scroll(
         "Classes, worst first",
         f"<caption>On the {split[0]} split, worst first.{note}</caption>"
         f'<thead><tr><th scope="col">Class</th><th scope="col" class="number">Pictures</th>'
-        f'<th scope="col" class="number">{title}</th><td class="bar"></td>{spread}</tr>'
+        f'<th scope="col" class="number">{title}</th><td class="bar"></td>{ends}</tr>'
         f"</thead><tbody>{''.join(shown)}</tbody>",
+    ) + _confused(split)
+
+
+def _confused(split: tuple[str, Line]) -> str:
+    """Which classes are most often taken for which."""
+    found = split[1].get("confused")
+    pairs = [pair for pair in found if isinstance(pair, dict)] if isinstance(found, list) else []
+    if not pairs:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row"><bdi>{for_html(pair.get("label", ""))}</bdi></th>'
+        f"<td><bdi>{for_html(pair.get('guess', ''))}</bdi></td>"
+        f'{_cell(pair, "count")}<td class="number">{percent(number(pair, "share") or 0.0, 1)}</td></tr>\n'
+        for pair in pairs[:MOST_PAIRS]
+    )
+    more = f", the {MOST_PAIRS} most frequent pairs" if len(pairs) > MOST_PAIRS else ""
+    return "<h3>Most often confused</h3>\n" + _scroll(
+        "Confused classes",
+        f"<caption>Taken for another class on the {split[0]} split{more}.</caption>"
+        '<thead><tr><th scope="col">Class</th><th scope="col">Taken for</th>'
+        '<th scope="col" class="number">Pictures</th><th scope="col" class="number">Of its own</th></tr></thead>'
+        f"<tbody>{rows}</tbody>",
+    )
+
+
+def calibration(record: Record) -> str:
+    """Whether the model's probabilities can be believed, and what it gains to ask a person about the least sure."""
+    split = record.split()
+    made = section(split[1], "calibration") if split else {}
+    bins = made.get("bins")
+    if split is None or not isinstance(bins, list) or not bins:
+        return missing("Nothing is known of its probabilities: calibration is measured when the run is finished.")
+    things = "question" if record.multi_label else "picture"
+    where = f'<p class="soft">On the {split[0]} split. {for_html(_temperature(record), 400)} Dots on the dashed line '
+    where += f"are claims that hold; a dot's size is its share of the {things}s, its bar the 95% interval.</p>\n"
+    return f'{where}<div class="curves"><figure>{diagram(bins, things)}</figure>{_coverage(split)}</div>\n'
+
+
+def _temperature(record: Record) -> str:
+    fitted = section(record.measured, "calibration")
+    temperature, count = number(fitted, "temperature"), number(fitted, "fitted_on")
+    if temperature is None or count is None:
+        return "The scores are taken as they come (temperature 1)."
+    pictures = counted(int(count), f"{fitted.get('split', '')} picture".strip())
+    if temperature == 1:
+        return f"The scores are taken as they come: {pictures} are too few to fit a temperature."
+    return f"Scores are divided by the temperature {temperature:.3f}, fitted on {pictures}; no answer changes by it."
+
+
+def _coverage(split: tuple[str, Line]) -> str:
+    found = section(section(split[1], "selective"), "accuracy_at")
+    rows = "".join(
+        f'<tr><th scope="row">{float(coverage):.0%}</th><td class="number">{percent(accuracy)}</td></tr>\n'
+        for coverage in found
+        if (accuracy := number(found, coverage)) is not None and re.fullmatch(r"[01](\.\d+)?", coverage)
+    )
+    return rows and (
+        '<div><p class="soft">If only the surest pictures are answered and a person looks at the rest:</p>'
+        '<table><thead><tr><th scope="col">Answered</th><th scope="col" class="number">Right</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>\n"
     )
 
 
@@ -103,7 +172,7 @@ def _scroll(label: str, table: str) -> str:
 
 
 def _head(name: str) -> str:
-    return {"count": "Pictures", **{k: v[0].upper() + v[1:] for k, v in NAMES.items()}}.get(
+    return {"count": "Pictures", **_HEADS, **{k: v[0].upper() + v[1:] for k, v in NAMES.items()}}.get(
         name, name.replace("_", " ").capitalize()
     )
 
@@ -112,7 +181,18 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
     value = number(found, name)
     whole = name in ("count", "unreadable")
     shown = "–" if value is None else f"{value:,.0f}" if whole else written(name, value)
+    ends = spread(found, name) if "intervals" in found and not whole else None
+    if ends:
+        low, high = (written(name, end).removesuffix("%") for end in ends)
+        shown += f"<small>{low} to {high}</small>"
     return f'<td class="number">{shown}</td>'
+
+
+def _flattened(found: Line) -> Line:
+    """What was measured on a split, its calibration error beside the other numbers."""
+    made = section(found, "calibration")
+    errors = {"ece": number(made, "ece"), "ece_before": number(section(made, "before"), "ece")}
+    return {**found, **errors}
 
 
 def _class_row(name: str, row: Line, score: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vitral.reports.record import Line, Record, section
 from vitral.reports.wording import counted, interval, number, percent
@@ -16,6 +17,8 @@ LOSS_RISE = 1.05
 """Validation loss this many times its lowest, while training loss falls, is overfitting."""
 
 NAMES = {"top1": "top-1", "top5": "top-5", "mean_average_precision": "mean average precision"}
+
+_SHARES = ("exact_match", "balanced_accuracy", "ece", "ece_before")
 
 RULES = (
     "Judged over the last quarter of the evaluations, against those before: a gain counts when the best of them is "
@@ -48,7 +51,17 @@ def best_step(record: Record) -> int | None:
 
 def written(name: str, value: float) -> str:
     """A metric as it is printed: shares in percent, precisions and losses as they are."""
-    return percent(value) if name.startswith("top") or name == "exact_match" else f"{value:.4f}"
+    return percent(value) if name.startswith("top") or name in _SHARES else f"{value:.4f}"
+
+
+def spread(found: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Both ends of a number's 95% interval: the measured one, else Wilson's where it is a share of pictures."""
+    ends = section(section(found, "intervals"), name)
+    low, high = number(ends, "low"), number(ends, "high")
+    if low is not None and high is not None:
+        return low, high
+    value, count = number(found, name), number(found, "count")
+    return interval(value, int(count)) if value is not None and count and name.startswith("top") else None
 
 
 def course(record: Record) -> list[str]:
@@ -86,9 +99,11 @@ def _quality(record: Record) -> str:
     name, found = split
     value, count = number(found, record.chief) or 0.0, int(number(found, "count") or 0)
     pictures = counted(count, f"{name} picture")
+    low, high = spread(found, record.chief) or (0.0, 1.0)
     if record.multi_label:
-        return f"The model reaches a mean average precision of {written(record.chief, value)} on {pictures}."
-    low, high = interval(value, count) if count else (0.0, 1.0)
+        measured = "intervals" in found
+        ends = f" (95% interval {low:.4f} to {high:.4f})" if measured else ""
+        return f"The model reaches a mean average precision of {written(record.chief, value)}{ends} on {pictures}."
     return (
         f"The model names the right class for {percent(value)} of {pictures} "
         f"(95% interval {percent(low, 1)} to {percent(high, 1)})."

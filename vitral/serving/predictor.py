@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from vitral.data.decode import decode
 from vitral.data.loader import Batch, batches
 from vitral.data.preprocessing import normalise, prepare
 from vitral.datasets.dataset import Source
-from vitral.errors import UnavailableError, UsageError
+from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
@@ -42,6 +43,7 @@ class Model:
         descriptions: words for class names that are mere identifiers; may be empty.
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
+        temperature: scores are divided by it before they become probabilities; `metrics` says how it was fitted.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Model:
         self.descriptions = descriptions or {}
         self.multi_label = multi_label
         self.metrics = metrics or {}
+        self.temperature = _temperature(self.metrics)
 
     @property
     def device(self) -> torch.device:
@@ -88,15 +91,25 @@ class Model:
         choose their kernels by the size of the batch; theirs agree to rounding.)
         """
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        return self._after_encoder(self.network.classify, images)
+
+    @torch.inference_mode()
+    def representations(self, pixels: np.ndarray) -> Tensor:
+        """What the head sees of pixels [n, height, width, 3] uint8: [n, width] float32 on the CPU; bits as `logits`."""
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        return self._after_encoder(self.network.pooled, images)
+
+    def _after_encoder(self, last: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         encoded = self.network.encode(normalise(images, self.preprocessing.mean, self.preprocessing.std))
         # Products with few rows take paths through the matrix library that round differently, so the head always
         # sees BATCH_SIZE rows. (The encoder has a row for each token, and no such paths.)
         parts = [_filled(part) for part in encoded.split(BATCH_SIZE)]
-        return torch.cat([self.network.classify(part) for part in parts])[: len(encoded)].float().cpu()
+        return torch.cat([last(part) for part in parts])[: len(encoded)].float().cpu()
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
-        """Scores [n, classes] as probabilities."""
-        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+        """Scores [n, classes] as probabilities, at the model's temperature; the order of classes is the scores'."""
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        return scaled.sigmoid() if self.multi_label else scaled.softmax(dim=1)
 
     def batches(
         self, sources: Sequence[Source], read: Callable[[Source], np.ndarray] | None = None, workers: int = 0
@@ -135,20 +148,15 @@ class Model:
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Guess(self.classes[k], float(probabilities[k])) for k in order]
 
-    @torch.inference_mode()
     def features(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
-        found = [
-            np.zeros((0, self.network.get_parameter(f"{self.network.HEADS[0]}.weight").shape[1]), dtype=np.float32)
-        ]
+        width = self.network.get_parameter(f"{self.network.HEADS[0]}.weight").shape[1]
+        found = [np.zeros((0, width), dtype=np.float32)]
         for batch in self.batches(sources, workers=workers):
             for _, error in batch.unreadable:
                 raise error
-            pixels = torch.from_numpy(batch.images).to(self.device)
-            found.append(
-                self.network.features(normalise(pixels, self.preprocessing.mean, self.preprocessing.std)).cpu().numpy()
-            )
+            found.append(self.representations(batch.images).numpy())
         return np.concatenate(found)
 
     def save(self, path: str | Path, card: str = "") -> Path:
@@ -203,6 +211,15 @@ def choose_device(name: str) -> torch.device:
             f"device {name} is not there ({count} of its kind): use --device cpu, or see `vitral doctor`."
         )
     return device
+
+
+def _temperature(metrics: dict[str, Any]) -> float:
+    """The temperature that a model folder's metrics.json says, 1 if it says none."""
+    calibration: Any = metrics.get("calibration", {})
+    value: Any = calibration.get("temperature", 1.0) if isinstance(calibration, dict) else None
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise DataError(f"metrics.json: calibration must hold a temperature above 0, not {value!r}: remove it there.")
+    return float(value)
 
 
 def _filled(encoded: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ model.safetensors    parameters, by the model's own names
 config.json          architecture and image size
 preprocessing.json   from pixels to input
 classes.json         class names in the order of the head's rows
-metrics.json         what was measured, and on what
+metrics.json         what was measured, and on what; the temperature of the probabilities
 README.md            the model card
 """
 

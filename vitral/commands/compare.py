@@ -1,0 +1,125 @@
+"""Compare two models on the same pictures: the difference with its 95 % interval, and the pictures that flipped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vitral.commands.evaluate import cut_of, require_single, section, spread
+from vitral.commands.predictions import truth, write_csv
+from vitral.commands.shared_options import DATA, SHORT, add_settings
+from vitral.console import Screen
+from vitral.errors import UsageError
+
+SHOWN = 20
+"""Flipped pictures listed on the screen; --json gives all."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("first", metavar="MODEL_A", help="model folder, or published weights")
+    parser.add_argument("second", metavar="MODEL_B", help="the model to compare it with")
+    parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
+    parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
+    parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
+    add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
+    add_settings(parser.add_argument_group("data"), DATA)
+
+
+def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
+    """Measure both; the document holds `models`, `difference`, `interval`, `p`, `lost`, `gained` and `flipped`."""
+    from vitral.evaluation import right_of
+    from vitral.evaluators.intervals import share_interval
+    from vitral.evaluators.paired import paired
+
+    measured = [_measure(arguments, path, screen) for path in (arguments.first, arguments.second)]
+    (one, name, split, _), (other, _, split_again, _) = measured
+    if split.sources != split_again.sources:
+        raise UsageError(
+            "the models held out different pictures of these, so there is no split that both can be compared on: give "
+            "pictures that neither was trained on."
+        )
+    if one.multi_label != other.multi_label:
+        raise UsageError("one model gives a picture one label, the other several: compare models of one kind.")
+    hits = [right_of(model, result.logits, found.labels) for model, _, found, result in measured]
+    models = []
+    for path, right in zip((arguments.first, arguments.second), hits, strict=True):
+        models.append(
+            {"model": path, "accuracy": float(right.mean()), "intervals": {"accuracy": share_interval(right)}}
+        )
+    document = {"split": name, "count": len(split), "models": models, **paired(*hits)}
+    best = [_best(model, result) for model, _, _, result in measured]
+    document["flipped"] = [
+        {"path": str(split.sources[i]), "label": truth(one, split.labels[i]), "right": "AB"[int(hits[1][i])],
+         "a": best[0][i][0], "b": best[1][i][0]}
+        for i in range(len(split)) if hits[0][i] != hits[1][i]
+    ]  # fmt: skip
+    _show(document, one.multi_label, screen)
+    if arguments.predictions:
+        columns = ["path", "label", "a", "a probability", "a right", "b", "b probability", "b right"]
+        rows = [
+            [
+                split.sources[i],
+                truth(one, split.labels[i]),
+                *(c for k in (0, 1) for c in (*best[k][i], int(hits[k][i]))),
+            ]
+            for i in range(len(split))
+        ]
+        write_csv(Path(arguments.predictions), columns, rows)
+    return 0, document
+
+
+def _measure(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[Any, str, Any, Any]:
+    """The model, the split's name, the split with its labels for this model, and what came out."""
+    from vitral.config import DataConfig, RuntimeConfig
+    from vitral.datasets import read_for_evaluation
+    from vitral.evaluation import evaluate_split, threads
+    from vitral.overrides import override
+    from vitral.serving.predictor import load
+
+    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    model = load(path, runtime.device)
+    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
+    require_single(model, data.multi_label, arguments)
+    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
+    for sentence in dataset.notes:
+        screen.decide(f"{path}: {sentence}")
+    for sentence in dataset.warnings:
+        screen.warn(f"{path}: {sentence}")
+    ((name, split),) = dataset.splits.items()
+    screen.progress(f"measuring {path} on {len(split):,} pictures of {name}")
+    result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
+    screen.end_progress()
+    assert result is not None
+    return model, name, split, result
+
+
+def _best(model: Any, result: Any) -> list[tuple[str, str]]:
+    """The likeliest class of each picture and its probability; empty for an unreadable picture."""
+    import torch
+
+    probabilities = model.probabilities_of(torch.from_numpy(result.logits)).numpy()
+    return [
+        ("", "") if i in result.unreadable else (guess.label, f"{guess.probability:.6f}")
+        for i, row in enumerate(probabilities)
+        for guess in model.best(row, 1)
+    ]
+
+
+def _show(found: dict[str, Any], multi_label: bool, screen: Screen) -> None:
+    what = "pictures with every label right" if multi_label else "top-1"
+    for letter, row in zip("AB", found["models"], strict=True):
+        screen.result(f"{letter}  {what} {row['accuracy']:.2%}{spread(row, 'accuracy')}  {row['model']}")
+    low, high = (100 * found["interval"][end] for end in ("low", "high"))
+    screen.result(
+        f"B less A: {100 * found['difference']:+.2f} points ({low:+.2f} to {high:+.2f}) on {found['count']:,} pictures"
+    )
+    words = "so the difference may be luck" if found["p"] >= 0.05 else "so the difference is hardly luck"
+    screen.say(
+        f"B gained {found['gained']:,} pictures and lost {found['lost']:,}: p = {found['p']:.3g} by McNemar's exact "
+        f"test, {words}"
+    )
+    if found["flipped"] and not screen.quiet:
+        rows = [(row["right"], row["label"], row["a"], row["b"], row["path"]) for row in found["flipped"][:SHOWN]]
+        screen.table(("right", "label", "A says", "B says", "picture"), rows)

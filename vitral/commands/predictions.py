@@ -1,0 +1,52 @@
+"""The table of predictions that `evaluate` writes: one line per picture, for a spreadsheet or another program."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vitral.errors import StorageError
+
+
+def write_table(path: Path, model: Any, split: Any, result: Any) -> None:
+    """Path, true label, and up to five classes with probabilities, of every picture of an evaluation.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    import torch
+
+    top = min(5, len(model.classes))
+    columns = ["path", "label", *(f"{what}{k + 1}" for k in range(top) for what in ("top", "probability")), "logit"]
+    probabilities = model.probabilities_of(torch.from_numpy(result.logits)).numpy()
+
+    def rows() -> Iterable[Sequence[Any]]:
+        for i, (source, labels) in enumerate(zip(split.sources, split.labels, strict=True)):
+            guesses = [] if i in result.unreadable else model.best(probabilities[i], top)
+            cells = [cell for guess in guesses for cell in (guess.label, f"{guess.probability:.6f}")]
+            logit = f"{result.logits[i].max():.6f}" if guesses else ""
+            yield [source, truth(model, labels), *cells, *[""] * (2 * (top - len(guesses))), logit]
+
+    write_csv(path, columns, rows())
+
+
+def truth(model: Any, labels: Iterable[int]) -> str:
+    """A picture's true classes by name; nothing in the place of one that the model does not know."""
+    return ";".join(model.classes[k] if k >= 0 else "" for k in labels)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table as comma-separated values.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+    except OSError as error:
+        raise StorageError(f"cannot write {path} ({error.strerror}): name another file.") from error
