@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 
 from tests import peers
 from vitral.config import Preprocessing
-from vitral.models import FAMILIES, VARIANTS, build_network, family_of
+from vitral.models import FAMILIES, VARIANTS, build_network, empty_network, family_of
 from vitral.models.adapter import AdapterConfig
 from vitral.models.beit import BEiTConfig
 from vitral.models.bit import BiTConfig
@@ -48,6 +50,8 @@ TINY: dict[str, Any] = {
     "mixer": MixerConfig(4, 32, 2, 8, 64, (16, 16), 5),
     "adapter": AdapterConfig("timm", "test_resnet", (32, 32), 5),
 }
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +168,24 @@ def test_a_configuration_is_plain_json(family: str) -> None:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in json.loads(json.dumps(plain)).items()
     }
+
+
+@families
+def test_an_empty_network_has_the_shapes_and_no_numbers(family: str) -> None:
+    full, empty = made(family).state_dict(), empty_network(TINY[family]).state_dict()
+    assert {name: (value.shape, value.dtype) for name, value in empty.items()} == {
+        name: (value.shape, value.dtype) for name, value in full.items()
+    }
+    assert all(value.is_meta for value in empty.values())
+
+
+@pytest.mark.slow
+def test_empty_networks_need_none_of_the_compiler() -> None:
+    """Drawing numbers for tensors without any would import it, which takes longer than loading a model."""
+    tests = "from vitral.models import *; from tests.models.test_families import TINY; import torch, sys; "
+    program = tests + (
+        "before = set(sys.modules); [empty_network(config) for config in TINY.values()]; "
+        "print([name for name in set(sys.modules) - before if name.startswith(('sympy', 'torch._dynamo'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

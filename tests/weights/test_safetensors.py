@@ -17,6 +17,7 @@ from vitral.errors import DataError
 from vitral.weights import build, folder, read
 from vitral.weights.checksum import PIECE, checksum_of
 from vitral.weights.stored import open_stored
+from vitral.weights.stored import safetensors as module
 
 EVERY_TYPE = {
     "double": torch.randn(2, 3, dtype=torch.float64), "single": torch.randn(5), "half": torch.randn(3).half(),
@@ -36,6 +37,20 @@ def test_every_type_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
         assert (ours.dtype, ours.shape, stored.shapes[name]) == (value.dtype, value.shape, tuple(value.shape))
         assert torch.equal(ours, value)
         assert ours.data_ptr() % 64 == 0 or not ours.numel()
+
+
+def test_large_tensors_are_read_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY", 1)
+    monkeypatch.setattr(module, "THREADS", 3)
+    monkeypatch.setattr(module, "SLICE", 1000)
+    value = torch.randn(2503)
+    save_file({"a": value, "one": torch.ones(1), "two": torch.ones(2, dtype=torch.uint8)}, tmp_path / "w")
+    stored = open_stored(tmp_path / "w")
+    assert torch.equal(stored.tensor("a"), value)
+    assert torch.equal(stored.tensor("two"), torch.ones(2, dtype=torch.uint8))
+    (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-1])
+    with pytest.raises(DataError, match="it changed while it was read"):
+        stored.tensor("a")
 
 
 def test_a_tensor_outlives_its_file(tmp_path: Path) -> None:

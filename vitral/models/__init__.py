@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from vitral.errors import UsageError
 from vitral.models import (
@@ -30,7 +31,7 @@ from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest
 
 __all__ = ["FAMILIES", "VARIANTS", "Configuration", "Family", "Network"]
-__all__ += ["build_network", "changed", "configuration", "create_model", "family_of"]
+__all__ += ["build_network", "changed", "configuration", "create_model", "empty_network", "family_of"]
 
 AnyConfig = TypeVar("AnyConfig")
 
@@ -114,13 +115,35 @@ def build_network(config: Any) -> Network:
     return FAMILIES[family_of(config)].network(config)
 
 
+def empty_network(config: Any) -> Network:
+    """The network of a configuration with shapes and no numbers, on the device "meta"."""
+    with torch.device("meta"), _Undrawn():
+        return build_network(config)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves tensors without numbers alone where normal ones should be drawn: for the device "meta" torch would first
+    import 800 modules, which takes longer than loading a model."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {"tensor": args[0] if args else None, **(kwargs or {})}["tensor"]
+        if func in (torch.nn.init.normal_, torch.Tensor.normal_) and given.is_meta:
+            return given
+        return func(*args, **(kwargs or {}))
+
+
 def create_model(name: str, *, device: str | torch.device = "cpu", **overrides: Any) -> Network:
     """A freshly initialised model on `device` ("meta" builds only the shapes), in evaluation mode.
 
     >>> create_model("ViT-B/16", num_classes=10)
     """
+    config = configuration(name, **overrides)
+    if torch.device(device).type == "meta":
+        return empty_network(config).eval()
     with torch.device(device):
-        return build_network(configuration(name, **overrides)).eval()
+        return build_network(config).eval()
 
 
 def _called(config: Any) -> str:

@@ -218,7 +218,7 @@ def initialise(model: EfficientNet) -> None:
 # Variants ------------------------------------------------------------------------------------------
 
 VARIANTS = {
-    # factors of width and depth, input size, dropout: the authors' code; L2 arXiv 1911.04252, Table 7
+    # factors of width and depth, input size, dropout: the authors' code; L2 arXiv 1911.04252
     f"EfficientNet-{name}": EfficientNetConfig(width, depth, (side, side), dropout=dropout)
     for name, width, depth, side, dropout in (
         ("B0", 1.0, 1.0, 224, 0.2),

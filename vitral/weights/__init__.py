@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, build_network, changed
+from vitral.models import Network, changed, empty_network
 from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
@@ -138,8 +138,7 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     new_head = headless or (classes is not None and tuple(classes) != pretrained.classes)
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))
-    with torch.device("meta"):
-        network = build_network(config)
+    network = empty_network(config)
     heads = tuple(f"{layer}.{kind}" for layer in network.HEADS for kind in ("weight", "bias"))
     if headless:
         report.notes.append(f"the file has no head: one of zeros for {config.num_classes} classes is put on")
