@@ -17,6 +17,7 @@ import vitral
 from tests import peers
 from tests.pictures import picture, write_folder
 from vitral.cli import main
+from vitral.commands import convert
 from vitral.errors import DataError
 from vitral.weights import LAYOUTS, build, conversion, read
 
@@ -86,6 +87,10 @@ def test_what_vitral_trained_opens_in_timm(
     with torch.no_grad():
         torch.testing.assert_close(theirs(values), ours.network(values), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(theirs(values), ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
+
+
+def test_the_help_names_every_layout() -> None:
+    assert sorted(convert.LAYOUTS) == sorted(LAYOUTS)
 
 
 def test_every_file_is_accounted_for(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,8 @@ def test_a_model_in_transformers_cache_or_fetched_by_its_package_is_used(
     monkeypatch.delitem(sys.modules, "huggingface_hub")
     hub = pytest.importorskip("huggingface_hub")
     constants = pytest.importorskip("huggingface_hub.constants")
+    errors = pytest.importorskip("huggingface_hub.errors")  # of an earlier import, so not the package's attribute yet
+    monkeypatch.setattr(hub, "errors", errors, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # read from the environment when it was imported
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

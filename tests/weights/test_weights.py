@@ -179,7 +179,7 @@ def test_a_failed_write_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest
         ),
         ("config.json", b'{"library": "vitral", "format": 1, "model": {"width": "4"}}', "whole number"),
         ("config.json", b'{"library": "vitral", "format": 1, "model": {"width": 16}}', "not a whole model folder"),
-        ("config.json", b'{"architecture": "vgg16", "pretrained_cfg": {}}', "only plain ViTs"),
+        ("config.json", b'{"architecture": "no_such_net", "pretrained_cfg": {}}', "only plain ViTs"),
         ("classes.json", b'{"names": ["one"]}', "names 1 classes, its head has 2"),
         ("preprocessing.json", b'{"crp": 3}', "did you mean crop"),
         ("model.safetensors", b"", "cannot be read as safetensors"),

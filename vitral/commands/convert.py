@@ -9,11 +9,14 @@ from typing import Any
 
 from vitral.console import Screen
 
+LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "mae", "dinov2", "microsoft")
+"""Keys of `vitral.weights.LAYOUTS`, for the help, which imports no torch."""
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("model", metavar="MODEL", help="model folder, file of weights, or a published model's name")
-    parser.add_argument("--to", required=True, metavar="LAYOUT", help="vitral, timm, huggingface ...; see README.md")
+    parser.add_argument("--to", required=True, metavar="LAYOUT", help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: MODEL-LAYOUT, here)")
     parser.add_argument("--dry-run", action="store_true", help="do it all in a temporary folder, and only report")
 
