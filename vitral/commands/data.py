@@ -32,7 +32,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     look_up("data action", arguments.action, {"check": None})
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
     from vitral.config import DataConfig, RuntimeConfig
-    from vitral.data.check import check
+    from vitral.checks import check
     from vitral.datasets import read
     from vitral.evaluation import threads
     from vitral.overrides import override
