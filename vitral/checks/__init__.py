@@ -1,9 +1,9 @@
 """Is a data set sound? Every picture is looked at once; what is wrong with it is a report.
 
-    examine(dataset, workers)   what is seen            vitral.checks.examination
-    judge(examination)          what is wrong           here
-    suspects(...)               labels that are likely wrong, by a model's features    vitral.checks.suspects
-    propose(examination)        a clean split           vitral.checks.clean
+examine(dataset, workers)   what is seen            vitral.checks.examination
+judge(examination)          what is wrong           here
+suspects(...)               labels that are likely wrong, by a model's features    vitral.checks.suspects
+propose(examination)        a clean split           vitral.checks.clean
 """
 
 from __future__ import annotations

@@ -20,12 +20,11 @@ Hashes of bits, as ImageHash and imagededup have them, find what is resized or e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from vitral.checks.look import SIDE
+from vitral.checks.fingerprints import SIDE, fingerprints, mirror, transform, unit, weights_of
 
 CANDIDATE = 0.6
 """Correlation of 8 x 8 frequencies from which a pair is looked at closely."""
@@ -101,14 +100,14 @@ def near_duplicates(thumbnails: np.ndarray, colours: np.ndarray, groups: Sequenc
 
 
 def _candidate_pairs(grey: np.ndarray, splits: np.ndarray) -> list[tuple[int, int, bool]]:
-    full = _fingerprints(grey, 1.0)
+    full = fingerprints(grey, 1.0)
     found: dict[tuple[int, int, bool], None] = {}
     for split in np.unique(splits):
         members = np.flatnonzero(splits == split)
         for share in SHARES:
-            views = _fingerprints(grey, share)
+            views = fingerprints(grey, share)
             for mirrored in (False, True):
-                for i, j in _candidates(_mirrored(views) if mirrored else views, full, members):
+                for i, j in _candidates(mirror(views) if mirrored else views, full, members):
                     low, high = np.minimum(i, j), np.maximum(i, j)
                     keys = zip(low.tolist(), high.tolist(), strict=True)
                     found.update(dict.fromkeys((a, b, mirrored) for a, b in keys if a != b))
@@ -116,8 +115,8 @@ def _candidate_pairs(grey: np.ndarray, splits: np.ndarray) -> list[tuple[int, in
 
 
 def _is_pattern(grey: np.ndarray) -> np.ndarray:
-    side = _transform(12, 0.0, 1.0)
-    shares = _unit((side @ grey @ side.T) * _weights(12)) ** 2
+    side = transform(12, 0.0, 1.0)
+    shares = unit((side @ grey @ side.T) * weights_of(12)) ** 2
     return (shares**2).sum(axis=(1, 2)) > 1 / PATTERN
 
 
@@ -129,51 +128,10 @@ def _convincing(match: Match, is_pattern: np.ndarray, colours: np.ndarray) -> bo
     return match.similarity >= SAME_PATTERN and bool(apart <= SAME_COLOUR)
 
 
-# Fingerprints -------------------------------------------------------------------------------------
-
-
-@cache
-def _transform(frequencies: int, start: float, end: float) -> np.ndarray:
-    """[frequencies, t]: the pixels from `start` to `end` of a side, as t means over areas, by cosines."""
-    edges = np.linspace(start * SIDE, end * SIDE, SIDE + 1)[:, None]
-    pixels = np.arange(SIDE)
-    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    means = np.maximum(overlap, 0) * SIDE / ((end - start) * SIDE)
-    cosines = np.cos(np.pi * np.arange(frequencies)[:, None] * (pixels + 0.5) / SIDE)
-    cosines[0] /= np.sqrt(2)
-    return (cosines @ means).astype(np.float32)
-
-
-def _weights(frequencies: int) -> np.ndarray:
-    """[frequencies, frequencies]: how far each is from the constant, which itself counts nothing."""
-    steps = np.arange(frequencies, dtype=np.float32)
-    return np.hypot(steps[:, None], steps)
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Each of [n, ...] divided by its length over the other axes."""
-    axes = tuple(range(1, values.ndim))
-    return values / np.maximum(np.sqrt((values**2).sum(axis=axes, keepdims=True)), 1e-6)
-
-
-def _fingerprints(grey: np.ndarray, share: float) -> np.ndarray:
-    """[n, 64]: of the middle `share` of each thumbnail, each way."""
-    side = _transform(8, (1 - share) / 2, (1 + share) / 2)
-    return _unit(((side @ grey @ side.T) * _weights(8)).reshape(len(grey), -1))
-
-
-def _mirrored(fingerprints: np.ndarray) -> np.ndarray:
-    """Of the mirrored pictures: cosines of odd frequencies along the width change their sign."""
-    signs = np.tile(np.where(np.arange(8) % 2, -1, 1).astype(np.float32), 8)
-    return fingerprints * signs
-
-
 # Candidates ---------------------------------------------------------------------------------------
 
 
-def _candidates(
-    queries: np.ndarray, full: np.ndarray, members: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _candidates(queries: np.ndarray, full: np.ndarray, members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(query, member) positions whose fingerprints are close, up to `MOST` members for a query (and itself)."""
     for asked, among in _lookups(queries, full, members):
         gallery = np.ascontiguousarray(full[among].T)
@@ -188,9 +146,7 @@ def _candidates(
             yield rows[i], among[j]
 
 
-def _lookups(
-    queries: np.ndarray, full: np.ndarray, members: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _lookups(queries: np.ndarray, full: np.ndarray, members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Which queries to compare with which members: all with all, or those that share a cell."""
     everyone = np.arange(len(queries))
     if len(members) <= EXHAUSTIVE:
@@ -200,7 +156,9 @@ def _lookups(
     draw = np.random.default_rng(0).choice(members, count, replace=False)
     middles = np.ascontiguousarray(full[draw].T)
     home = np.concatenate([(full[part] @ middles).argmax(axis=1) for part in _blocks(members)])
-    near = np.concatenate([np.argpartition(-(queries[part] @ middles), PROBES)[:, :PROBES] for part in _blocks(everyone)])
+    near = np.concatenate(
+        [np.argpartition(-(queries[part] @ middles), PROBES)[:, :PROBES] for part in _blocks(everyone)]
+    )
     by_home, by_near = np.argsort(home, kind="stable"), np.argsort(near.ravel(), kind="stable")
     home_ends = np.searchsorted(home[by_home], np.arange(count + 1))
     near_ends = np.searchsorted(near.ravel()[by_near], np.arange(count + 1))
@@ -257,9 +215,9 @@ def _search(a: np.ndarray, b: np.ndarray, begin: int, steps: int) -> tuple[np.nd
     Returns:
         correlation, window of the height, window of the width, each [p].
     """
-    transforms = np.stack([_transform(12, *window) for window in WINDOWS])
-    weights = _weights(12)
-    aim = _unit((transforms[STARTS[1]] @ b @ transforms[STARTS[1]].T) * weights) * weights
+    transforms = np.stack([transform(12, *window) for window in WINDOWS])
+    weights = weights_of(12)
+    aim = unit((transforms[STARTS[1]] @ b @ transforms[STARTS[1]].T) * weights) * weights
     down = across = np.full(len(a), begin)
     score = np.zeros(len(a), dtype=np.float32)
     flat = transforms.reshape(-1, SIDE)

@@ -60,9 +60,9 @@ def wrong_endings(seen: Examination) -> Iterator[tuple[str, str]]:
     """(picture, format) where the name says another."""
     for place, look in seen.looks.items():
         source = seen.source(place)
-        if look.header is not None and isinstance(source, str | os.PathLike):
-            if ENDINGS.get(PurePath(source).suffix.lower()) != look.header.format:
-                yield seen.name(place), look.header.format
+        is_named = isinstance(source, str | os.PathLike)
+        if look.header is not None and is_named and ENDINGS.get(PurePath(source).suffix.lower()) != look.header.format:
+            yield seen.name(place), look.header.format
 
 
 def odd_modes(seen: Examination) -> Iterator[tuple[str, str]]:

@@ -59,7 +59,7 @@ class Examination:
 
 
 def examine(
-    dataset: Dataset, workers: int, max_pixels: int = 89_478_485, tell: Callable[[int], None] = lambda done: None
+    dataset: Dataset, workers: int, max_pixels: int = 89_478_485, tell: Callable[[int], object] = int
 ) -> Examination:
     """Read and decode every picture of every split, once, in `workers` threads (0 counts as 1).
 
@@ -86,7 +86,7 @@ def _near(looks: dict[Place, Look]) -> list[Near]:
         return []
     splits = sorted({place.split for place in places})
     matches = near_duplicates(
-        np.stack([looks[place].thumbnail for place in places]),
+        np.stack([pixels for place in places if (pixels := looks[place].thumbnail) is not None]),
         np.array([looks[place].colour for place in places]),
         [splits.index(place.split) for place in places],
     )

@@ -50,7 +50,7 @@ class Look(NamedTuple):
 
 
 def look_at_all(
-    sources: Sequence[Source], workers: int, max_pixels: int, tell: Callable[[int], None] = lambda done: None
+    sources: Sequence[Source], workers: int, max_pixels: int, tell: Callable[[int], object] = int
 ) -> list[Look]:
     """Look at every picture, in `workers` threads (0 counts as 1); `tell` hears how many are done."""
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, from what was seen of it: one field for each kind of problem, one sentence for each."""
+"""What is wrong with a data set: one field for each kind of problem, and one sentence for each."""
 
 from __future__ import annotations
 
@@ -126,10 +126,12 @@ class CheckReport:
         said = []
         for found in self.shortcuts:
             if found["suspicious"]:
-                what = "the class" if found["one_class"] is None else f"the class {found['one_class']!r} from the others"
+                what = (
+                    "the class" if found["one_class"] is None else f"the class {found['one_class']!r} from the others"
+                )
                 said.append(
                     f"{found['measure']} alone tells {what} ({found['accuracy']:.0%} right where chance is "
-                    f"{found['chance']:.0%}): a model may learn that instead of what is shown"
+                    f"{found['chance']:.0%}), so a model may learn that instead of what is shown"
                 )
         return said
 
@@ -144,7 +146,11 @@ def named(found: Iterable[Shortcut], classes: Sequence[str]) -> tuple[dict[str, 
 def _say(rows: Sequence[tuple[Any, ...]], thing: str, what: str, form: str) -> str:
     """One sentence with the count and the first few of `rows`; "" for none."""
     several = thing.replace("copy", "copies") if thing.endswith("copy") else thing + "s"
-    return f"{len(rows):,} {thing if len(rows) == 1 else several} {what}: {_some(form.format(*row) for row in rows)}" if rows else ""
+    return (
+        f"{len(rows):,} {thing if len(rows) == 1 else several} {what}: {_some(form.format(*row) for row in rows)}"
+        if rows
+        else ""
+    )
 
 
 def _some(words: Iterable[str], limit: int = 3) -> str:

@@ -30,8 +30,8 @@ FEWEST = 50
 class Shortcut(NamedTuple):
     """How well one measure alone tells the class.
 
-    accuracy: mean over the classes of the share found by it (balanced), in [0, 1]. chance: 1 / classes. bound: what chance
-    stays below, but for once in some million. one_class: a class that it tells from the others nearly always,
+    accuracy: mean over the classes of the share found by it (balanced), in [0, 1]. chance: 1 / classes. bound: what
+    chance stays below, but for once in some million. one_class: a class that it tells from the others nearly always,
     if not all of them. suspicious: accuracy is above the bound and above `limit`, or there is such a class.
     """
 
@@ -44,10 +44,13 @@ class Shortcut(NamedTuple):
     suspicious: bool
 
 
-class _Measure(NamedTuple):
-    """numbers: of a picture. limit: how far from chance (0) to certainty (1) is still natural; of one class: likewise,
+FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "memory")
 
-    as the share of it found less the share of the others taken for it.
+
+class _Measure(NamedTuple):
+    """numbers: of a picture. limit: how far from chance (0) to certainty (1) is still natural.
+
+    one_class: likewise, of one class: the share of it found less the share of the others taken for it.
     """
 
     numbers: Callable[[Any], tuple[float, ...]]
@@ -55,19 +58,17 @@ class _Measure(NamedTuple):
     one_class: float
 
 
-# What is shown may well have its own brightness, colours and detail (natural data sets were seen to reach 0.25, and
+# What is shown may well have its own brightness, colours and detail (natural data sets were seen to reach 0.5, and
 # 0.6 for one class); the way it was stored should say nothing (0.13 and 0.5).
 MEASURES: dict[str, _Measure] = {
-    "brightness": _Measure(lambda look: (float(np.dot(look.colour, (0.299, 0.587, 0.114))),), 0.4, 0.9),
-    "mean colour": _Measure(lambda look: tuple(np.subtract(look.colour, np.mean(look.colour))), 0.5, 0.9),
+    "brightness": _Measure(lambda look: (float(np.dot(look.colour, (0.299, 0.587, 0.114))),), 0.6, 0.9),
+    "mean colour": _Measure(lambda look: tuple(np.subtract(look.colour, np.mean(look.colour))), 0.7, 0.9),
     "size in pixels": _Measure(lambda look: look.upright_size, 0.2, 0.7),
     "shape": _Measure(lambda look: (look.upright_size[0] / look.upright_size[1],), 0.2, 0.7),
-    "size of the file": _Measure(lambda look: (look.size,), 0.4, 0.9),
+    "size of the file": _Measure(lambda look: (look.size,), 0.6, 0.9),
     "JPEG quality": _Measure(lambda look: (look.quality,), 0.2, 0.7),
     "file format": _Measure(lambda look: (FORMATS.index(look.header.format),), 0.2, 0.7),
 }
-
-FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "memory")
 
 
 def shortcuts(looks: Sequence[Look], labels: Sequence[int]) -> list[Shortcut]:
