@@ -41,7 +41,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 def fingerprints(grey: np.ndarray, share: float) -> np.ndarray:
     """[n, 64]: of the middle `share` of each thumbnail, each way."""
     side = transform(8, (1 - share) / 2, (1 + share) / 2)
-    return unit(((side @ grey @ side.T) * weights_of(8)).reshape(len(grey), -1))
+    return unit(((side @ grey @ side.T) * weights_of(8)).reshape(len(grey), 64))
 
 
 def mirror(fingerprints: np.ndarray) -> np.ndarray:
