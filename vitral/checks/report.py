@@ -115,10 +115,10 @@ class CheckReport:
             )
         said += [
             _say(self.odd_modes, "picture", "neither RGB nor grey of 8 bits, and converted when read", "{0} is {1}"),
-            f"{self.rotated:,} turned upright as EXIF says" if self.rotated else "",
+            f"{_pictures(self.rotated)} turned upright as EXIF says" if self.rotated else "",
             _say(self.size_outliers, "picture", "of unusual size or shape", "{0} is {1} x {2}"),
             _say([(name,) for name in self.flat], "picture", "of nearly one colour", "{0}"),
-            f"{self.tiny:,} too small to be compared other than byte for byte" if self.tiny else "",
+            f"{_pictures(self.tiny)} too small to be compared other than byte for byte" if self.tiny else "",
         ]
         return [sentence for sentence in said if sentence]
 
@@ -151,6 +151,10 @@ def _say(rows: Sequence[tuple[Any, ...]], thing: str, what: str, form: str) -> s
         if rows
         else ""
     )
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
 
 
 def _some(words: Iterable[str], limit: int = 3) -> str:

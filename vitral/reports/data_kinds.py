@@ -37,7 +37,7 @@ KINDS = (
     Kind(
         "Unreadable",
         "unreadable",
-        "These files are not a whole picture. Training skips them, evaluation counts them as wrong.",
+        "Not a whole picture. Training leaves it out or stops, as told; evaluation counts it as wrong.",
         lambda row: ([Side(row[0])], row[1]),
     ),
     Kind(
