@@ -62,8 +62,9 @@ def test_the_python_example_runs(
 
 
 def test_options_that_the_readme_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["finetune", "--help-all"])
+    for words in (["finetune", "--help-all"], ["data", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
     known = set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", README)) <= known
 
