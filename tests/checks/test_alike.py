@@ -57,7 +57,7 @@ def test_copies_of_photographs_are_found_and_others_are_not(name: str) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"no real photographs: {DATA / name} is not there")
     paths = sorted(path for path in (DATA / name).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    chosen: list[Path] = random.Random(0).sample(paths, 60)
+    chosen: list[Path] = random.Random(0).sample(paths, 40)
     recall, false = recall_and_false([Image.open(path).convert("RGB") for path in chosen], natural=True)
     assert recall >= RECALL
     assert false <= FALSE_PAIRS
