@@ -63,7 +63,7 @@ def test_the_python_example_runs(
 
 
 def test_options_that_the_readme_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["finetune", "--help-all"], ["convert", "--help"]):
+    for words in (["finetune", "--help-all"], ["convert", "--help"], ["data", "--help"]):
         with pytest.raises(SystemExit):
             main(words)
     known = set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))

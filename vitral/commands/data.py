@@ -1,21 +1,33 @@
-"""Is a folder of pictures sound? `vitral data check PICTURES`: counts, sizes, unreadable, duplicates, leaks."""
+"""Is a folder of pictures sound? `vitral data check PICTURES`: unreadable, copies, leaks, shortcuts, wrong labels."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vitral.commands.shared_options import DATA, SHORT, add_settings, given
 from vitral.console import Screen
+from vitral.errors import UsageError
 from vitral.registry import look_up
+
+if TYPE_CHECKING:
+    from vitral.checks import Examination
 
 FAIL_ON = {
     # what --fail-on names: the fields of the report that must then be empty
     "leak": ("leaks",),
+    "near-leak": ("leaks", "near_leaks"),
     "unreadable": ("unreadable",),
-    "conflict": ("conflicts",),
-    "any": ("leaks", "unreadable", "conflicts"),
+    "conflict": ("conflicts", "near_conflicts"),
+    "any": ("leaks", "near_leaks", "unreadable", "conflicts", "near_conflicts"),
 }
+
+PREVIEW_SIDE = 112
+"""Pixels of the longer side of a picture on the page."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +35,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", metavar="check", help="what to do")
     parser.add_argument("pictures", metavar="PICTURES", help="folder or table of pictures")
     parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
-    add_settings(parser, {"--workers": SHORT["--workers"]})
+    parser.add_argument("--report", metavar="FILE.html", help="also write a page with the pictures, for any browser")
+    parser.add_argument(
+        "--model", help="also look for wrong labels, by this model's features (weights or model folder)"
+    )
+    parser.add_argument(
+        "--write-clean",
+        metavar="TABLE.csv",
+        help="also write a table for `vitral finetune`, without unreadable pictures and copies across splits",
+    )
+    parser.add_argument("--drop-conflicts", action="store_true", help="leave copies with different labels out of it")
+    add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
     add_settings(parser.add_argument_group("data"), DATA)
 
 
@@ -31,8 +53,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     """Check; the document is the whole report."""
     look_up("data action", arguments.action, {"check": None})
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
+    _refuse_bad_targets(arguments)
+    from vitral.checks import examine, judge
     from vitral.config import DataConfig, RuntimeConfig
-    from vitral.data.check import check
     from vitral.datasets import read
     from vitral.evaluation import threads
     from vitral.overrides import override
@@ -40,14 +63,26 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     settings = given(arguments, "data.", "runtime.")
     changes = {name.removeprefix("data."): value for name, value in settings.items() if name.startswith("data.")}
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
-    dataset = read(config)
-    screen.progress("looking at every picture")
     runtime = override(RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if "runtime." in n})
-    report = check(dataset, threads(runtime.workers), config.max_pixels)
+    features = _features_of(arguments.model, runtime.device, threads(runtime.workers), screen)
+    dataset = read(config)
+    total = sum(map(len, dataset.splits.values()))
+    screen.progress(f"looking at {total:,} pictures")
+    seen = examine(
+        dataset,
+        threads(runtime.workers),
+        config.max_pixels,
+        lambda done: screen.progress(f"looked at {done:,} of {total:,} pictures"),
+    )
+    report = judge(seen)
+    if features is not None:
+        from vitral.checks.suspects import suspects
+
+        report = dataclasses.replace(report, suspects=suspects(seen, features))
     screen.end_progress()
     document = report.to_json()
     notes = [note for note in dataset.notes if not note.startswith("no validation split")]  # nothing is trained here
-    for sentence in (*notes, *_census(document)):
+    for sentence in (*notes, *_census(document), *document["remarks"]):
         screen.decide(sentence)
     rows = [(name, f"{len(found):,}", f"{sum(found.values()):,}") for name, found in document["counts"].items()]
     screen.table(("split", "classes", "pictures"), rows, right=(1, 2))
@@ -55,7 +90,78 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         screen.warn(sentence)
     if not dataset.warnings and not document["problems"]:
         screen.result("no problem found")
+    if arguments.write_clean:
+        document["clean"] = _write_clean(seen, arguments, screen)
+    if arguments.report:
+        _write_report(seen, document, Path(arguments.report), config.max_pixels, screen)
     return (65 if any(document[name] for name in forbidden) else 0), document
+
+
+def _refuse_bad_targets(arguments: argparse.Namespace) -> None:
+    """Before minutes of work: files that cannot be what is asked for."""
+    for option, given_path, ending in (
+        ("--report", arguments.report, ".html"),
+        ("--write-clean", arguments.write_clean, ".csv"),
+    ):
+        if given_path is None:
+            continue
+        path = Path(given_path)
+        if path.suffix.lower() != ending:
+            raise UsageError(f"{option} writes a file that ends in {ending}, not {given_path!r}.")
+        if not path.parent.is_dir():
+            raise UsageError(f"{option}: there is no folder {str(path.parent)!r}: make it, or name another.")
+        if option == "--write-clean" and path.exists():
+            raise UsageError(f"{given_path!r} is there already: name a new table.")
+    if arguments.drop_conflicts and not arguments.write_clean:
+        raise UsageError("--drop-conflicts is about the table of --write-clean: name that too.")
+
+
+def _features_of(name: str | None, device: str, workers: int, screen: Screen) -> Callable[[list[Any]], Any] | None:
+    """From pictures to the features of the model `name`, loaded at once so that a wrong name stops early."""
+    if name is None:
+        return None
+    from vitral.serving.predictor import BATCH_SIZE, load
+
+    model = load(name, device)
+
+    def features(sources: list[Any]) -> Any:
+        import numpy as np
+
+        parts = []
+        for start in range(0, len(sources), 8 * BATCH_SIZE):
+            screen.progress(f"features of {start:,} of {len(sources):,} pictures")
+            parts.append(model.features(sources[start : start + 8 * BATCH_SIZE], workers))
+        return np.concatenate(parts)
+
+    return features
+
+
+def _write_clean(seen: Examination, arguments: argparse.Namespace, screen: Screen) -> dict[str, Any]:
+    from vitral.checks.clean import propose, write_table
+
+    proposal = propose(seen, arguments.drop_conflicts)
+    for name in write_table(seen, proposal, Path(arguments.write_clean)):
+        screen.warn(f"left out of the table, because its name is not UTF-8: {name}")
+    kept, dropped = len(proposal.kept), len(proposal.dropped)
+    screen.result(f"{arguments.write_clean}: {kept:,} pictures kept, {dropped:,} left out; no picture was changed")
+    left_out = [{"picture": seen.name(place), "reason": reason} for place, reason in proposal.dropped.items()]
+    return {"table": arguments.write_clean, "kept": kept, "dropped": left_out}
+
+
+def _write_report(seen: Examination, document: dict[str, Any], path: Path, max_pixels: int, screen: Screen) -> None:
+    from vitral.data.thumbnail import preview
+    from vitral.reports import data_page
+    from vitral.reports.frame import save
+
+    sources = {seen.name(place): seen.source(place) for place in seen.looks}
+    page = data_page.render(
+        document,
+        seen.dataset.name,
+        lambda name: preview(sources[name], max_pixels, PREVIEW_SIDE),
+        f"{seen.dataset.root}{os.sep}",
+    )
+    save(page, path)
+    screen.result(f"report: {path}")
 
 
 def _census(document: dict[str, Any]) -> list[str]:

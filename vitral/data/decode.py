@@ -124,7 +124,7 @@ def _from_jpeg(data: bytes, header: Header, source: Source, max_pixels: int) -> 
         if "subsampling" in str(error):
             return _from_unusual_jpeg(data, describe(source), max_pixels)
         raise UnreadableImageError(describe(source), _reason(error)) from None
-    return _upright(pixels, jpeg_orientation(data))
+    return upright(pixels, jpeg_orientation(data))
 
 
 def _from_unusual_jpeg(data: bytes, name: str, max_pixels: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def _from_unusual_jpeg(data: bytes, name: str, max_pixels: int) -> np.ndarray:
     orientation = jpeg_orientation(data)
 
     def work() -> np.ndarray:
-        return _upright(_from_pillow(JpegImageFile(io.BytesIO(b"".join(needed))), None, max_pixels), orientation)
+        return upright(_from_pillow(JpegImageFile(io.BytesIO(b"".join(needed))), None, max_pixels), orientation)
 
     return _guarded(name, work)
 
@@ -196,7 +196,7 @@ def _reason(error: Exception) -> str:
 def _from_pillow(image: Image.Image, exif: Any, max_pixels: int) -> np.ndarray:
     _check_budget("<picture>", image.width, image.height, max_pixels)
     pixels = _over_white(_with_alpha(image))
-    return _upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
+    return upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
 
 def _with_alpha(image: Image.Image) -> np.ndarray:
@@ -239,7 +239,7 @@ def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
     return np.ascontiguousarray(_over_white(array))
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn stored pixels the way the EXIF orientation says; contiguous."""
     if orientation >= 5:  # rows and columns change places
         pixels = pixels.transpose(1, 0, 2)

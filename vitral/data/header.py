@@ -207,3 +207,31 @@ def exif_orientation(block: bytes) -> int:
     except struct.error:
         pass  # a cut or lying block says nothing
     return 1
+
+
+def orientation(data: bytes, header: Header) -> int:
+    """EXIF orientation of an encoded picture, 1 to 8; 1 (upright) where there is none or it is not valid."""
+    if header.format == "JPEG":
+        return jpeg_orientation(data)
+    mark, skipped = {"PNG": (b"eXIf", 4), "WebP": (b"EXIF", 8)}.get(header.format, (b"", 0))
+    at = data.find(mark, 12) if mark else -1
+    return exif_orientation(data[at + skipped :]) if at >= 0 else 1
+
+
+LUMINANCE_SUM = 3688
+"""Sum of the 64 steps of JPEG's luminance table (ITU-T T.81, Table K.1), which quality 50 uses as it stands."""
+
+
+def jpeg_quality(data: bytes) -> int | None:
+    """The quality (1 to 100, by libjpeg's scale) that made the first table of steps of a JPEG, to a few units.
+
+    Encoders with tables of their own get the quality whose steps are as coarse on average. `None`: no such table.
+    """
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xDB and end > start:
+            wide = data[start] >> 4  # 16 bits for each step
+            steps = data[start + 1 : min(end, start + 1 + (128 if wide else 64))]
+            total = sum(struct.unpack(f">{len(steps) // 2}H", steps[: len(steps) // 2 * 2])) if wide else sum(steps)
+            scale = 100 * total / LUMINANCE_SUM  # per cent: 5000 / quality below 50, 200 - 2 quality above
+            return round(min(max(5000 / scale if scale > 100 else (200 - scale) / 2, 1), 100)) if scale else 100
+    return None

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vitral.errors import StorageError
 from vitral.reports import tables
 from vitral.reports.curves import Series, curve
+from vitral.reports.frame import frame, save
 from vitral.reports.record import Line, Record, read, section
-from vitral.reports.style import STYLE
 from vitral.reports.verdict import NAMES, RULES, best_step, verdict, written
 from vitral.reports.wording import counted, for_html, for_pre, number, percent
 
 MOST_DECISIONS = 40
 SLOW_READING = 0.2
 """Share of the time spent waiting for data from which reading is what holds the run up."""
-
-_PANES = (
-    '<svg viewBox="0 0 26 26" aria-hidden="true"><rect width="26" height="26" rx="4" fill="#2b3440"/>'
-    '<path fill="#e0a030" d="M3 3h9v5l-9 4z"/><path fill="#3f8fd2" d="M14 3h9v11l-9-6z"/>'
-    '<path fill="#c8503c" d="M3 14l9-4v13H3z"/><path fill="#4c9a63" d="M14 10.300l9 6V23h-9z"/></svg>'
-)
 
 _SECTIONS = ("Numbers", "Curves", "Classes", "Calibration", "Decisions", "Reproduce", "Settings")
 
@@ -38,16 +30,8 @@ def write(run: Path) -> Path:
         MissingInputError: there is no such folder.
         StorageError: the page could not be written; an older one is untouched.
     """
-    text = render(read(run))
     target = run / "report.html"
-    aside = run / f".report.html.{os.getpid()}"
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target} ({error.strerror}): free some space or check its rights.") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    save(render(read(run)), target)
     return target
 
 
@@ -62,25 +46,13 @@ def render(record: Record) -> str:
         _reproduce(record),
         tables.settings(record),
     )
-    sections = "".join(
-        f'<section aria-labelledby="{title.lower()}"><h2 id="{title.lower()}">{title}</h2>\n{body}</section>\n'
-        for title, body in zip(_SECTIONS, bodies, strict=True)
+    top = (
+        f'<p class="about">{_about(record)}</p>\n'
+        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{_tiles(record)}'
     )
-    links = "".join(f'<li><a href="#{title.lower()}">{title}</a></li>' for title in _SECTIONS)
-    name = for_html(record.name)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{name} – vitral report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#numbers">Skip to the numbers</a>\n'
-        f'<header>\n<div class="brand">{_PANES}<span>vitral training report</span></div>\n'
-        f'<h1><bdi>{name}</bdi></h1>\n<p class="about">{_about(record)}</p>\n'
-        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{_tiles(record)}</header>\n'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{sections}</main>\n'
-        f"<footer>Written by vitral {for_html(record.environment.get('vitral', ''))} from the files of the run "
-        "folder; it loads nothing from elsewhere.</footer>\n</body>\n</html>\n"
-    )
+    made_from = f"{for_html(record.environment.get('vitral', ''))} from the files of the run folder"
+    sections = list(zip(_SECTIONS, bodies, strict=True))
+    return frame("training report", record.name, top, sections, made_from)
 
 
 def _about(record: Record) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitral.data.check import CheckReport, check
+from vitral.checks import CheckReport, check
 from vitral.datasets.dataset import Dataset, Source, Split
 
 
