@@ -22,7 +22,7 @@ from safetensors.torch import save
 from vitral.errors import DataError, MissingInputError, UnavailableError, UsageError
 from vitral.weights import read
 from vitral.weights.published import cache_folder, located
-from vitral.weights.sources import cache, download, google, hugging_face
+from vitral.weights.sources import cache, download, google, hugging_face, progress
 
 COLUMNS = "name ds filename final_val adapt_ds adapt_resolution adapt_final_val adapt_filename"
 
@@ -323,3 +323,22 @@ def test_a_real_layout_is_read_through_a_name(server: str, tmp_path: Path) -> No
     base = "/timm/vit_tiny_patch16_224/resolve/main/"
     Server.files = {base + "config.json": json.dumps(CONFIG).encode(), base + "model.safetensors": save(tensors)}
     assert read("timm/vit_tiny_patch16_224").layout == "timm"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_progress_is_said_on_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: live, raising=False)
+    show = progress.to_stderr()
+    for done in (0, 10_000_000, 20_000_000, 30_000_000):
+        show("w.npz", done, 30_000_000)
+    show("config.json", 100, 100)  # too small to be spoken of
+    out, said = capsys.readouterr()
+    assert out == ""
+    lines = re.split(r"[\r\n]+", said.strip())
+    assert lines[-1] == "fetching w.npz: 30 of 30 MB"
+    assert len(lines) == (4 if live else 2)
+    assert "config" not in said

@@ -144,6 +144,11 @@ def test_a_model_folder_gives_back_what_went_in(tmp_path: Path) -> None:
     assert (pretrained.described.descriptions, pretrained.metrics) == ({"cat": "Felis"}, {"top1": 0.5})
 
 
+def test_all_of_a_folder_can_be_read_by_the_same_people(tmp_path: Path) -> None:
+    place, _ = artefact(tmp_path / "m")
+    assert len({file.stat().st_mode for file in place.iterdir()}) == 1
+
+
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     places = [artefact(tmp_path / name)[0] for name in ("a", "b")]
     for file in places[0].iterdir():

@@ -18,7 +18,9 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument(
         "pictures", metavar="PICTURES", help="folder (class/picture, or train|val|test/class/picture) or table"
     )
-    parser.add_argument("--model", help="folder of weights to start from, or a name from `vitral models`")
+    parser.add_argument(
+        "--model", help="weights to start from: a folder, a file, a name from `vitral models`, or one of Hugging Face"
+    )
     parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
     parser.add_argument("--out", help="folder of the run (default: runs/VERB-PICTURES)")
     parser.add_argument("--epochs", type=float, help="length of the run in passes over the training pictures")

@@ -173,8 +173,13 @@ class Model:
 def load(path: str | Path, device: str = "cpu") -> Model:
     """Load a model folder of vitral's, or published weights in a layout that `vitral.weights` knows.
 
+    Args:
+        path: a folder, a file, or a name or address as `vitral.weights.published` knows them: "ViT-B/16",
+            "google/vit-base-patch16-224", "augreg/ViT-S/16@224", "https://...".
+
     Raises:
-        MissingInputError: nothing there. DataError: not a model, or damaged. UnavailableError: no such device.
+        MissingInputError: nothing there. DataError: not a model, or damaged. UsageError: nothing of that name.
+        UnavailableError: no such device, or it cannot be fetched. StorageError: it cannot be kept.
     """
     pretrained = read(path)
     network, _ = build(pretrained)

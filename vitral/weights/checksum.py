@@ -57,7 +57,10 @@ def require_checksum(path: Path, expected: str) -> None:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): copy it again.") from error
     if found != expected:
-        raise DataError(f"{path} is not the file that was saved (its checksum differs): copy it again.")
+        raise DataError(
+            f"{path} is not the file that was saved (its checksum differs): copy it again, or take the checksum out of "
+            f"config.json if it was changed on purpose."
+        )
 
 
 def _digests(path: Path, starts: range) -> list[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """vitral's model folder: the artefact that describes itself.
 
 model.safetensors    parameters, by the model's own names
-config.json          architecture and image size
+config.json          architecture, image size and a checksum of model.safetensors
 preprocessing.json   from pixels to input
 classes.json         class names in the order of the head's rows
 metrics.json         what was measured, and on what; the temperature of the probabilities
@@ -123,6 +123,8 @@ def write_model(
         for name, value in contents.items():
             (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(card, encoding="utf-8")
+        # safetensors lets nobody else read what it writes
+        (aside / "model.safetensors").chmod((aside / "config.json").stat().st_mode)
 
 
 def _require_replaceable(folder: Path) -> None:
