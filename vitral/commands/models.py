@@ -33,25 +33,26 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     if words in CATALOGUE or (words is not None and not found):
         return 0, _show_one(words, screen)
     screen.table(
-        ("model", "family", "input", "parameters", "GMACs", "ImageNet top-1", "published weights"),
+        ("model", "family", "input", "params", "GMACs", "top-1 % @px", "fetched"),
         [
             (
                 name,
                 m.family,
                 _by(m.image_size),
-                f"{m.parameters:,}",
+                _short(m.parameters),
                 f"{m.macs / 1e9:,.2f}",
-                _score(m),
-                m.weights or "–",
+                "–" if m.score is None else f"{m.score.top1:.2f} @{m.score.size}",
+                "yes" if m.weights else "–",
             )
             for name, m in found.items()
         ],
-        right=range(2, 5),
+        right=range(2, 6),
     )
     screen.say(
-        "Any size of ViT with any patch works too (ViT-S/8, ViT-Ti/4), and any classifier of timm and Transformers "
-        "(timm:resnet18, hf:convnextv2). Parameters are counted with 1,000 classes; a GMAC is 10^9 multiplications "
-        "with their additions, for one picture."
+        "Parameters are counted with 1,000 classes; a GMAC is 10^9 multiplications with their additions, for one "
+        "picture; top-1 is a published result on ImageNet, at that many pixels; fetched says whether the name alone "
+        "gets weights. `vitral models NAME` names the sources. Any size of ViT with any patch works too (ViT-S/8, "
+        "ViT-Ti/4), and any classifier of timm and Transformers (timm:resnet18, hf:convnextv2)."
     )
     return 0, [_row(name, model) for name, model in found.items()]
 
@@ -60,6 +61,12 @@ def _row(name: str, model: Any) -> dict[str, Any]:
     import dataclasses
 
     return {"name": name, **dataclasses.asdict(model)}
+
+
+def _short(count: int) -> str:
+    """A count in three digits: 5.72 M, 86.6 M, 1.01 B."""
+    value, unit = (count / 1e9, "B") if count >= 1e9 else (count / 1e6, "M")
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def _score(model: Any) -> str:
