@@ -33,7 +33,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     if words in CATALOGUE or (words is not None and not found):
         return 0, _show_one(words, screen)
     screen.table(
-        ("model", "family", "input", "params", "GMACs", "top-1 % @px", "fetched"),
+        ("model", "family", "input", "params", "GMACs", "top-1 @px", "fetched"),
         [
             (
                 name,
