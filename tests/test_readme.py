@@ -10,6 +10,7 @@ import pytest
 
 from tests.pictures import picture, write_folder
 from vitral.cli import main
+from vitral.datasets.bundled import write_digits
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,6 +61,12 @@ def test_the_python_example_runs(
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert re.match(r"\w+ \d+\.\d%\n", capsys.readouterr().out)
+
+
+def test_the_digit_of_the_python_example_is_one_that_the_demo_writes(tmp_path: Path) -> None:
+    named = re.search(r"demo/digits/([\w/.-]+)", README)
+    assert named is not None
+    assert (write_digits(tmp_path / "digits") / named[1]).is_file()
 
 
 def test_options_that_the_readme_names_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,7 +166,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     """Transfer of pretrained weights to a folder of pictures; without weights, `scratch_small`."""
     if facts.pretrained is None:
         config, others = scratch_small(facts)
-        reason = "no pretrained weights are given (--model), so training starts from nothing"
+        reason = "there are no pretrained weights to start from (--model), so training starts from nothing"
         return config, [Decision("model.weights", reason), *others]
     said: list[Decision] = []
     preprocessing = facts.pretrained

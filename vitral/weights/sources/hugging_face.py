@@ -6,8 +6,11 @@ else the files come from HF_ENDPOINT by plain https. HF_HUB_OFFLINE is honoured.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,12 @@ OLDER = "pytorch_model.bin"
 
 PREPROCESSOR = "preprocessor_config.json"
 """What the Transformers library keeps beside them; timm keeps it in config.json."""
+
+ENDPOINT = "https://huggingface.co"
+"""Where repositories are, unless HF_ENDPOINT says otherwise."""
+
+PATIENCE = 10.0
+"""Seconds within which the hub must answer at all."""
 
 OWNERS = ("google", "timm", "facebook", "microsoft", "nvidia", "apple", "WinKawaks")
 """Whose repositories are known by a bare "owner/name"; others need "hf:" before it, since it may be a path."""
@@ -57,7 +66,7 @@ def repository(identifier: str, revision: str, what: str, progress: Progress) ->
         return found
     if offline():
         raise UnavailableError(f"{what} are not on this machine and HF_HUB_OFFLINE is set: {place}")
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     address = f"{endpoint}/{identifier}/resolve/{revision}"
     try:
         download(f"{address}/{FILES[0]}", folder / FILES[0], progress)
@@ -93,6 +102,7 @@ def _hub() -> Any:
 def _by_hub(hub: Any, identifier: str, revision: str, what: str, place: str) -> Path | None:
     """The folder in the package's own cache, filled if it may ask the network."""
     found: dict[str, str] = {}
+    asked = False
     for name in (FILES[0], PREPROCESSOR, FILES[1], OLDER):
         if name == OLDER and FILES[1] in found:
             break
@@ -102,9 +112,14 @@ def _by_hub(hub: Any, identifier: str, revision: str, what: str, place: str) -> 
             continue
         if offline() or (name == PREPROCESSOR and identifier.startswith("timm/")):
             continue
+        if not asked and (reason := _unreachable()):
+            raise UnavailableError(f"{what} cannot be fetched ({reason}): {place}")
+        asked = True
         try:
             endpoint = os.environ.get("HF_ENDPOINT") or None
             found[name] = hub.hf_hub_download(identifier, name, revision=revision, endpoint=endpoint)
+        except hub.errors.LocalEntryNotFoundError as error:  # its word for a network that is not there
+            raise UnavailableError(f"{what} cannot be fetched (no answer): {place}") from error
         except hub.errors.EntryNotFoundError:
             continue
         except Exception as error:  # of many kinds, of several packages
@@ -114,4 +129,16 @@ def _by_hub(hub: Any, identifier: str, revision: str, what: str, place: str) -> 
         return Path(found[FILES[0]]).parent
     if not offline():
         raise UnavailableError(f"{what} cannot be fetched ({identifier} lacks {' or '.join(FILES)}): {place}")
+    return None
+
+
+def _unreachable() -> str | None:
+    """Why the hub cannot be asked, or `None`: a quick look, since the package itself tries for over a minute."""
+    endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return None  # somebody answered
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"no network: {getattr(error, 'reason', None) or error}"
     return None
