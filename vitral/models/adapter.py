@@ -156,9 +156,9 @@ def imported(library: str, what: str) -> Any:
     try:
         return importlib.import_module(package)
     except (ImportError, RuntimeError) as error:
-        raise UnavailableError(
-            f"{what} needs {package}, which cannot be imported ({error}): pip install 'vitral[{package}]'."
-        ) from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        way_out = f"pip install 'vitral[{package}]'" if absent else "see what `vitral doctor` says of it"
+        raise UnavailableError(f"{what} needs {package}, which cannot be imported ({error}): {way_out}.") from error
 
 
 def configuration(words: str) -> AdapterConfig:
