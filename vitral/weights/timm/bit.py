@@ -18,6 +18,9 @@ ARCHITECTURE = re.compile(r"resnetv2_(50x1|50x3|101x1|101x3|152x2|152x4)_bit")
 ARGUMENTS: tuple[str, ...] = ()
 """Of timm's constructor, those that are understood."""
 
+FILTER_VARIANCE_EPS = 1e-8
+"""With which timm computes, and Transformers too; the authors train with less."""
+
 CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
 """A head kept as a 1x1 convolution."""
 
@@ -28,7 +31,8 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[B
     if match is None:
         return None
     require_pool("BiTs", published, "avg")
-    return replace(bit.VARIANTS[f"BiT-R{match[1]}"], **input_of(published, 224)), {}
+    variant = bit.VARIANTS[f"BiT-R{match[1]}"]
+    return replace(variant, filter_variance_eps=FILTER_VARIANCE_EPS, **input_of(published, 224)), {}
 
 
 def entries(config: BiTConfig, _: Stored | None) -> list[Entry]:
