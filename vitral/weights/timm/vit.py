@@ -117,7 +117,7 @@ def block(ours: str, theirs: str) -> list[Entry]:
 
 def name(config: ViTConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    if config.positions != "learned" or config.representation_size is not None or config.layer_norm_eps != 1e-6:
+    if config.positions != "learned" or config.representation_size is not None:
         return None
     for theirs, ours in SIZES.items():
         if is_of_size(config, ours):
