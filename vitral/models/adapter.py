@@ -28,9 +28,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 EXTRAS = {"timm": "timm", "hf": "transformers"}
 """The package of each library, and the extra of vitral's that installs it."""
 
-FORBIDDEN = re.compile(
-    r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*|.*pretrained.*|checkpoint.*|cache_dir|.*_cfg.*|.*url.*"
-)
+FORBIDDEN = {
+    "timm": re.compile(r"pretrained.*|checkpoint.*|cache_dir|.*cfg.*|.*url.*|.*file.*|_.*"),
+    "hf": re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*"),
+}
 """Settings that could name something to import or fetch."""
 
 Setting = bool | int | float | str | None | list[Any]
@@ -74,7 +75,7 @@ def settings_of(config: AdapterConfig) -> dict[str, Setting]:
     if not isinstance(settings, dict):
         raise UsageError(f"settings must be a JSON object, not {type(settings).__name__}.")
     for key, value in settings.items():
-        if NAME.fullmatch(key) is None or FORBIDDEN.fullmatch(key) or not _is_plain(value):
+        if NAME.fullmatch(key) is None or FORBIDDEN[config.library].fullmatch(key) or not _is_plain(value):
             raise UsageError(f"settings cannot hold {key!r}: {value!r}: only numbers, short words and lists of them.")
     return settings
 
