@@ -207,6 +207,11 @@ def test_weights_that_cannot_be_had_are_said_to_be_away(timm: ModuleType, tmp_pa
         {"settings": '{"backbone": "resnet18"}'},
         {"settings": '{"use_pretrained_backbone": true}'},
         {"settings": '{"_name_or_path": "x"}'},
+        *(
+            {"library": "timm", "settings": f'{{"{key}": "x"}}'}
+            for key in ("pretrained", "checkpoint_path", "cache_dir")
+        ),
+        *({"library": "timm", "settings": f'{{"{key}": "x"}}'} for key in ("pretrained_cfg", "pretrained_cfg_overlay")),
         {"settings": '{"hidden_act": "https://x/y"}'},
         {"settings": "[]"},
         {"settings": "{"},

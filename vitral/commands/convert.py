@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     pretrained = read(arguments.model)
     folder = Path(arguments.out or f"{_name(arguments.model)}-{layout}")
     loaded, written = convert(
-        pretrained, layout, None if arguments.dry_run else folder, lambda to: _card(pretrained, folder.name, to)
+        pretrained,
+        layout,
+        None if arguments.dry_run else folder,
+        lambda to, said: _card(pretrained, folder.name, to, said),
     )
     for line in loaded.lines():
         screen.decide(line)
@@ -55,7 +59,7 @@ def _name(model: str) -> str:
     return (path.name if path.is_dir() or not path.exists() else path.stem) or "model"
 
 
-def _card(pretrained: Any, name: str, layout: str) -> str:
+def _card(pretrained: Any, name: str, layout: str, said: Sequence[str]) -> str:
     from vitral.models import family_of
     from vitral.reports.card import model_card
 
@@ -71,6 +75,7 @@ def _card(pretrained: Any, name: str, layout: str) -> str:
         data_name="",
         recipe="",
         opens_in=layout,
+        caveats=said,
         origin=_origin(Path(pretrained.source)) or f"That is said where {source} comes from.",
     )
 

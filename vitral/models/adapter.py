@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -28,7 +28,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 EXTRAS = {"timm": "timm", "hf": "transformers"}
 """The package of each library, and the extra of vitral's that installs it."""
 
-FORBIDDEN = re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*")
+FORBIDDEN = {
+    "timm": re.compile(r"pretrained.*|checkpoint.*|cache_dir|.*cfg.*|.*url.*|.*file.*|_.*"),
+    "hf": re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*"),
+}
 """Settings that could name something to import or fetch."""
 
 Setting = bool | int | float | str | None | list[Any]
@@ -43,7 +46,7 @@ class AdapterConfig:
     image_size: tuple[int, int] = (224, 224)  # height, width in pixels
     num_classes: int = 1000
     stride: int = 32  # pixels, each way, for one position of the deepest features
-    settings: str = "{}"  # JSON object: what differs from the defaults of the model type
+    settings: str = "{}"  # JSON object: what differs from the defaults of the model, or of the model type
     head_bias: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,7 +75,7 @@ def settings_of(config: AdapterConfig) -> dict[str, Setting]:
     if not isinstance(settings, dict):
         raise UsageError(f"settings must be a JSON object, not {type(settings).__name__}.")
     for key, value in settings.items():
-        if NAME.fullmatch(key) is None or FORBIDDEN.fullmatch(key) or not _is_plain(value):
+        if NAME.fullmatch(key) is None or FORBIDDEN[config.library].fullmatch(key) or not _is_plain(value):
             raise UsageError(f"settings cannot hold {key!r}: {value!r}: only numbers, short words and lists of them.")
     return settings
 
@@ -161,8 +164,8 @@ def imported(library: str, what: str) -> Any:
         raise UnavailableError(f"{what} needs {package}, which cannot be imported ({error}): {way_out}.") from error
 
 
-def configuration(words: str) -> AdapterConfig:
-    """The configuration of "timm:NAME" or "hf:TYPE", with the library's own defaults.
+def configuration(words: str, **settings: Any) -> AdapterConfig:
+    """The configuration of "timm:NAME" or "hf:TYPE", with the library's own defaults but for timm's `settings`.
 
     Raises:
         UsageError: the library has none of that name; the nearest are given. UnavailableError: it is not installed.
@@ -174,10 +177,11 @@ def configuration(words: str) -> AdapterConfig:
     if library == "timm":
         timm = imported(library, words)
         _require_known(words, name, timm.list_models())
+        usual = AdapterConfig("timm", name, settings=json.dumps(settings, sort_keys=True))
         with torch.device("meta"):
-            body = timm.create_model(name, pretrained=False)
+            body = timm_network(usual)
         size = body.pretrained_cfg.get("input_size", (3, 224, 224))
-        return AdapterConfig("timm", name, (size[1], size[2]), stride=_stride(body))
+        return replace(usual, image_size=(size[1], size[2]), stride=_stride(body))
     default = _type_configuration(words, name)()
     size = getattr(default, "image_size", 224)
     sides = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -203,12 +207,28 @@ def _patch(published: Any) -> int:
     return patch if isinstance(patch, int) and not hasattr(published, "depths") else 32
 
 
+def timm_network(config: AdapterConfig, **arguments: Any) -> Any:
+    """timm's own network with the settings of `config`, and its random initial values.
+
+    Raises:
+        UsageError: timm does not take the settings.
+    """
+    settings = settings_of(config)
+    try:
+        return imported("timm", config.name).create_model(config.name, pretrained=False, **settings, **arguments)
+    except Exception as error:  # whatever a constructor makes of a setting that it cannot use
+        if not settings:
+            raise
+        said = " ".join(str(error).split())
+        raise UsageError(f"timm cannot build {config.name} with {config.settings} ({said}): change them.") from error
+
+
 def _timm_body(config: AdapterConfig) -> tuple[Any, int]:
     timm = imported("timm", f"timm:{config.name}")
     _require_known(f"timm:{config.name}", config.name, timm.list_models())
     fixed = timm.get_pretrained_cfg_value(config.name, "fixed_input_size")
     sized = {"img_size": config.image_size} if fixed else {}
-    body = timm.create_model(config.name, pretrained=False, num_classes=0, **sized)
+    body = timm_network(config, num_classes=0, **sized)
     return body, int(getattr(body, "head_hidden_size", None) or body.num_features)
 
 

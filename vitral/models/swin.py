@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
-from vitral.models.kernels import Dense, attend, dense
+from vitral.models import vit
+from vitral.models.kernels import Dense, attend
 from vitral.models.network import Network
 from vitral.models.relative_positions import Window, offsets, relative_bias, require_offsets, resized_bicubic
-from vitral.models.vit import Mlp, StochasticDepth, grid_of, patchify
+from vitral.models.vit import Mlp, StochasticDepth, drop_rates, embed_patches, grid_of
 
 LAYER_NORM_EPS = 1e-5
 """torch's default, with which the authors trained."""
@@ -63,19 +64,14 @@ class SwinConfig:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("width", "window_size", "patch_size", "num_classes", "channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        vit.require_positive(self, ("width", "window_size", "patch_size", "num_classes", "channels"))
         if not self.depths or len(self.depths) != len(self.num_heads) or min(self.depths + self.num_heads) < 1:
             raise UsageError(
                 f"depths {self.depths} and num_heads {self.num_heads} must name one number, of at least 1, per stage."
             )
         for width, heads in zip(self.widths, self.num_heads, strict=True):
-            if width % heads:
-                raise UsageError(f"width {width} cannot be split into {heads} heads: choose a multiple.")
-        for name in ("dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+            vit.require_heads(width, heads)
+        vit.require_rates(self)
         grid_of(self.image_size, self.patch_size)
 
     @property
@@ -249,8 +245,7 @@ class SwinTransformer(Network):
         self.patch_embedding = nn.Conv2d(config.channels, config.width, kernel_size=patch, stride=patch)
         self.patch_norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
-        total = sum(config.depths)
-        rates = [config.stochastic_depth * i / max(1, total - 1) for i in range(total)]
+        rates = drop_rates(config.stochastic_depth, sum(config.depths))
         self.stages = nn.ModuleList(
             Stage(config, stage, rates[end - depth : end])
             for stage, (depth, end) in enumerate(zip(config.depths, accumulate(config.depths), strict=True))
@@ -265,11 +260,7 @@ class SwinTransformer(Network):
         if size == self.config.image_size:
             size = self.config.image_size  # plain numbers: a compiler that leaves sizes open need not follow all below
         grid = grid_of(size, self.config.patch_size)
-        assert self.patch_embedding.bias is not None
-        x = dense(  # the convolution as the matrix product that it is
-            patchify(images, self.config.patch_size), self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
-        )
-        x = self.dropout(self.patch_norm(x))
+        x = self.dropout(self.patch_norm(embed_patches(images, self.patch_embedding)))
         for stage in self.stages:
             x, grid = stage(x, grid)
         return self.norm(x)

@@ -6,15 +6,12 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
-import functools
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vitral.config import Preprocessing
@@ -25,7 +22,9 @@ from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, micr
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
+from vitral.weights.mapping import Entry
 from vitral.weights.published import located
+from vitral.weights.reading import read_tensors, require_equal
 from vitral.weights.report import LoadReport
 from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
@@ -42,9 +41,6 @@ LAYOUTS: dict[str, Layout] = {
     "torchvision": torchvision,
 }
 """Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
-
-LONGEST_ENTRY = 3
-"""Tensors of a file that are kept while more than one of ours may be made of them: query, key and value."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 """Files in a folder that may be its weights."""
@@ -133,8 +129,10 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
         str(pretrained.source), pretrained.layout, notes=[*pretrained.stored.notes, *pretrained.described.notes]
     )
     report.dropped += pretrained.described.left_out.items()
-    tensors = _read_tensors(pretrained, report)
-    headless = pretrained.described.headless
+    headless, checksum = pretrained.described.headless, pretrained.described.checksum
+    if checksum is not None:
+        require_checksum(pretrained.stored.path, checksum)
+    tensors = read_tensors(pretrained.stored, _entries(pretrained), pretrained.described.left_out, report)
     new_head = headless or (classes is not None and tuple(classes) != pretrained.classes)
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))
@@ -152,7 +150,7 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     for name, tensor in network.resized(tensors, pretrained.config, config).items():
         report.resized.append((name, tuple(tensors[name].shape), tuple(tensor.shape)))
         tensors[name] = tensor
-    _require_equal(network, tensors, report, heads if new_head else ())
+    require_equal(network, tensors, report, heads if new_head else ())
     network.load_state_dict(tensors, strict=False, assign=True)
     for layer in network.HEADS:
         if network.get_submodule(layer).weight.is_meta:
@@ -162,45 +160,11 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     return network.eval().requires_grad_(True), report
 
 
-def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tensor]:
-    """Every tensor of the file under the model's names, float32 where it is a fraction, in memory of its own."""
-    stored, described = pretrained.stored, pretrained.described
-    if described.checksum is not None:
-        require_checksum(stored.path, described.checksum)
-    entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
-    if described.headless:
-        entries = without_head(entries, described.config)
-    known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
-    missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
-    extra = [name for name in stored.shapes if name not in known]
-    if missing or extra:
-        raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
-    tensors: dict[str, Tensor] = {}
-    tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
-    for entry in entries:
-        try:
-            value = entry.form.read([tensor(name) for name in entry.theirs])
-        except (RuntimeError, IndexError) as error:
-            raise DataError(
-                f"{pretrained.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
-                f"not of layout {pretrained.layout}."
-            ) from error
-        tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
-        if not _is_finite(tensors[entry.ours]):
-            raise DataError(
-                f"{pretrained.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
-                f"training that wrote it had failed; take an earlier checkpoint, or download it again."
-            )
-        if entry.form.name:
-            report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
-        if entry.theirs != (entry.ours,):
-            report.renamed.append((", ".join(entry.theirs), entry.ours))
-    return tensors
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite; their sum shows it in one pass, unless it overflows."""
-    return not tensor.is_floating_point() or math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
+def _entries(pretrained: Pretrained) -> list[Entry]:
+    """Where each tensor of the network stands in the file."""
+    described = pretrained.described
+    entries = LAYOUTS[pretrained.layout].entries(described.config, pretrained.stored)
+    return without_head(entries, described.config) if described.headless else entries
 
 
 def _drop_pre_logits(
@@ -241,43 +205,6 @@ def _weights_in(folder: Path) -> Path:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{folder} holds several files of weights ({names}): name one of them.")
     raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
-
-
-def _require_equal(
-    network: nn.Module, tensors: Mapping[str, Tensor], report: LoadReport, new_head: Sequence[str]
-) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in tensors.items()}
-    missing = [name for name in wanted if name not in given and name not in new_head]
-    extra = [name for name in given if name not in wanted]
-    other = [
-        f"{n}: {list(given[n])} in the file, {list(wanted[n])} in the model"
-        for n in given
-        if wanted.get(n, given[n]) != given[n]
-    ]
-    said = _both_sides(missing, extra)
-    if other:
-        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
-    if said:
-        raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
-
-
-def _both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
-    said = []
-    if missing:
-        said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
-    if extra:
-        said.append("left over " + ", ".join(extra[:5]) + _more(extra))
-    return said
-
-
-def _with_nearest(name: str, candidates: Sequence[str]) -> str:
-    close = nearest(name, candidates, 1)
-    return f"{name} (nearest in the file: {close[0]})" if close else name
-
-
-def _more(items: Sequence[object], shown: int = 5) -> str:
-    return f" and {len(items) - shown} more" if len(items) > shown else ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

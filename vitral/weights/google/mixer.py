@@ -12,6 +12,8 @@ SQUEEZED = Form("transposed", lambda parts: parts[0].squeeze().t(), lambda value
 
 FLAT = Form("flattened", lambda parts: parts[0].flatten(), lambda value: [value])
 
+HEAD = "head/kernel"
+
 FIRST = "Mixer/encoderblock_"
 """How blocks were called at first."""
 
@@ -38,7 +40,7 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> MixerConfig:
         tokens_mlp_dim=tokens_mlp_dim,
         channels_mlp_dim=_matrix(tree, "channel_mixing")[1],
         image_size=image_size,
-        num_classes=tree.shape("head/kernel", 2)[1],
+        num_classes=tree.shape(HEAD, 2)[1] if HEAD in tree else 1,
         channels=channels,
     )
 

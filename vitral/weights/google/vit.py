@@ -97,8 +97,6 @@ def notes(tree: Tree) -> list[str]:
     said = []
     if spelled(tree).positions not in tree:
         said.append("no table of positions: taken for fixed ones (sincos2d), and the input size for the usual one")
-    if "head/kernel" not in tree:
-        said.append("no head: name the classes of a new one")
     return said
 
 
@@ -138,9 +136,7 @@ def entries(config: ViTConfig, tree: Tree | None) -> list[Entry]:
         found += _attention_pool(config.num_heads)
     if config.representation_size is not None:
         found += _kernel("pre_logits", "pre_logits", TRANSPOSED)
-    if tree is None or "head/kernel" in tree:
-        found += _kernel("head", "head", TRANSPOSED)
-    return found
+    return found + _kernel("head", "head", TRANSPOSED)
 
 
 def _kernel(ours: str, theirs: str, form: Form) -> list[Entry]:

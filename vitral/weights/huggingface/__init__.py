@@ -55,6 +55,16 @@ MARK = "embeddings.patch_embeddings.projection.weight"
 """A name that its files have and no other layout's."""
 
 PROCESSOR = "preprocessor_config.json"
+OWN_PROCESSOR = {"vit": "ViT", "beit": "Beit"}
+"""Processors, by model types, whose own values are those that the published models were trained with; of the other
+types the published models have other colours."""
+
+EXAMPLE = {
+    "image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256}, "crop_size": 224, "resample": 3,
+    "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+}  # fmt: skip
+"""A preprocessor_config.json, for errors: ImageNet's usual one."""
+
 MULTI_LABEL = "multi_label_classification"
 
 
@@ -138,15 +148,26 @@ def model_types() -> dict[str, Architecture]:
 
 
 def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
-    """What a folder's preprocessor_config.json says; without one, what Transformers' ViT processor does by itself.
+    """What a folder's preprocessor_config.json says; without one, what the model type's own processor does by itself,
+    where published models were trained so.
 
     Returns:
         The rule, and notes for the report.
+
+    Raises:
+        DataError: there is none, and models of this type were trained otherwise than its processor does by itself.
     """
     file, image_size = folder / PROCESSOR, size(config.get("image_size", 224))
     if not file.is_file():
-        note = f"there is no {PROCESSOR}: pictures are squashed to the input's size, mean and std 0.5, bilinear"
-        return Preprocessing(image_size, image_size), (note,)
+        kind = OWN_PROCESSOR.get(str(config["model_type"]))
+        if kind is None:
+            raise DataError(
+                f"there is no {PROCESSOR} in {folder}, and a model of type {config['model_type']!r} does not tell how "
+                f"pictures are to be prepared: put one there, like {json.dumps(EXAMPLE)}."
+            )
+        own = {"image_processor_type": f"{kind}ImageProcessor", "size": list(image_size)}
+        note = f"there is no {PROCESSOR}: pictures are prepared as {own['image_processor_type']} does by itself"
+        return processor.preprocessing(own, image_size), (note,)
     try:
         published = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -13,26 +13,23 @@ RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 SQUASH = {"size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF, "do_center_crop": False}
+CENTRAL = {
+    "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
+    "do_center_crop": True, "crop_size": 224,
+}  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     # what a kind of processor does where its file says nothing
     "ViT": SQUASH,
-    "DeiT": {**SQUASH, "size": 256, "resample": 3, "do_center_crop": True},
+    "DeiT": {**SQUASH, "size": 256, "resample": 3, "do_center_crop": True, "crop_size": 224},
     "Beit": {**SQUASH, "resample": 3},
-    "Bit": {
-        "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
-        "do_center_crop": True,
-    },
-    "CLIP": {
-        "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
-        "do_center_crop": True,
-    },
+    "Bit": CENTRAL,
+    "CLIP": CENTRAL,
     "ConvNext": {
-        "size": {"shortest_edge": 384}, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
-        "do_center_crop": False, "crop_pct": 224 / 256,
+        "size": {"shortest_edge": 384}, "resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False,
+        "crop_pct": 224 / 256,
     },
 }  # fmt: skip
 """By the kind, as in "ViTImageProcessor"."""

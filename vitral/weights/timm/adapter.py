@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,23 +14,32 @@ from vitral.models import adapter
 from vitral.models.adapter import AdapterConfig
 from vitral.weights.mapping import SAME, Entry, Form
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm.published import TRAINING, arguments_of, input_of
+
+OWN = {"img_size", "in_chans", "num_classes", *TRAINING}
+"""Arguments that are fields of the configuration, or that no score depends on; the others are its settings."""
+
+ARGUMENTS = None
+"""Of timm's constructor, those that are understood: all, as timm itself reads them."""
 
 CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
 """A head kept as a 1x1 convolution."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[AdapterConfig, dict[str, str]] | None:
-    """The adapter of timm's model `name`; `None` where timm is not installed, or the model is not as timm makes it."""
-    if adapter.NAME.fullmatch(name) is None or published.get("model_args", {}).keys() - {"img_size"}:
+    """The adapter of timm's model `name`; `None` where timm is not installed or does not take the arguments."""
+    given = {key: value for key, value in arguments_of(published).items() if key not in OWN and value is not None}
+    if published.get("global_pool"):
+        given["global_pool"] = published["global_pool"]
+    if adapter.NAME.fullmatch(name) is None or published.get("input_size", (3,))[0] != 3:
         return None
     try:
-        usual = adapter.configuration(f"timm:{name}")
+        usual = adapter.configuration(f"timm:{name}", **given)
     except (UnavailableError, UsageError):
         return None
-    size = vit.image_size(published, usual.image_size[0])
-    count = int(published.get("num_classes", 1000))
-    return AdapterConfig("timm", name, size, count, usual.stride), {}
+    fields = input_of(published, usual.image_size[0])
+    del fields["channels"]
+    return replace(usual, **fields), {}
 
 
 def entries(config: AdapterConfig, _: Stored | None) -> list[Entry]:
@@ -41,7 +51,7 @@ def entries(config: AdapterConfig, _: Stored | None) -> list[Entry]:
     library = adapter.imported("timm", f"timm:{config.name}")
     last = library.get_pretrained_cfg_value(config.name, "classifier")
     with torch.device("meta"):
-        whole = library.create_model(config.name, pretrained=False, num_classes=config.num_classes)
+        whole = adapter.timm_network(config, num_classes=config.num_classes)
     layer = whole.get_submodule(last) if isinstance(last, str) else None
     if not isinstance(layer, nn.Linear | nn.Conv2d) or layer.bias is None:
         raise UsageError(f"timm's {config.name} ends in more than one plain layer: choose another layout.")
@@ -59,4 +69,4 @@ def name(config: AdapterConfig) -> str | None:
 def arguments(config: AdapterConfig) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name."""
     fixed = adapter.imported("timm", config.name).get_pretrained_cfg_value(config.name, "fixed_input_size")
-    return {"img_size": list(config.image_size)} if fixed else {}
+    return adapter.settings_of(config) | ({"img_size": list(config.image_size)} if fixed else {})
