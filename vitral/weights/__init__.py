@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, changed, empty_network
+from vitral.models import Network, build_network, changed, empty_network
 from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
@@ -153,9 +153,11 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
         report.resized.append((name, tuple(tensors[name].shape), tuple(tensor.shape)))
         tensors[name] = tensor
     _require_equal(network, tensors, report, heads if new_head else ())
+    if network.COMPUTES:
+        network = build_network(config)  # only now, when the file has shown that it is no larger than it should be
     network.load_state_dict(tensors, strict=False, assign=True)
     for layer in network.HEADS:
-        if network.get_submodule(layer).weight.is_meta:
+        if f"{layer}.weight" not in tensors:
             network.set_submodule(layer, _zero_head(network.get_submodule(layer), getattr(config, "head_bias", 0.0)))
             report.reinitialised += [f"{layer}.weight", f"{layer}.bias"]
     report.read = len(tensors)
