@@ -29,7 +29,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 EXTRAS = {"timm": "timm", "hf": "transformers"}
 """The package of each library, and the extra of vitral's that installs it."""
 
-FORBIDDEN = re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*")
+FORBIDDEN = re.compile(
+    r"auto_map|.*backbone.*|trust.*|architectures|_.*|.*_implementation|use_kernels|gguf_file"
+    r"|(adapter|distributed|fusion|kernel|quantization)_(config|kwargs)"
+)
 """Settings that could name something to import or fetch."""
 
 LONGEST = 1000
@@ -182,7 +185,7 @@ def configuration(words: str) -> AdapterConfig:
             body = timm.create_model(name, pretrained=False)
         size = body.pretrained_cfg.get("input_size", (3, 224, 224))
         return AdapterConfig("timm", name, (size[1], size[2]), stride=_stride(body))
-    default = _type_configuration(words, name)()
+    default = transformers_defaults(name)()
     size = getattr(default, "image_size", 224)
     sides = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     return AdapterConfig("hf", name, sides, stride=_patch(default))
@@ -216,8 +219,13 @@ def _timm_body(config: AdapterConfig) -> tuple[Any, int]:
     return body, int(getattr(body, "head_hidden_size", None) or body.num_features)
 
 
-def _type_configuration(words: str, name: str) -> Any:
-    """Transformers' class of configurations of a model type that has a classifier of pictures."""
+def transformers_defaults(name: str) -> Any:
+    """Transformers' class of configurations of a model type that has a classifier of pictures.
+
+    Raises:
+        UsageError: there is no such type. UnavailableError: Transformers is not installed.
+    """
+    words = f"hf:{name}"
     transformers = imported("hf", words)
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     known = [kind for kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES if kind != "timm_wrapper"]
@@ -240,7 +248,7 @@ def transformers_classifier(config: AdapterConfig) -> Any:
         UsageError: its settings do not fit together.
     """
     words = f"hf:{config.name}"
-    kind = _type_configuration(words, config.name)
+    kind = transformers_defaults(config.name)
     settings = settings_of(config)
     if hasattr(kind(), "image_size"):
         height, width = config.image_size

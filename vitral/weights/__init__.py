@@ -26,7 +26,7 @@ from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.layout import Described, Layout, without_head
 from vitral.weights.published import located
-from vitral.weights.report import LoadReport
+from vitral.weights.report import LoadReport, other_shape, require_no_differences
 from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
 
@@ -84,10 +84,8 @@ def read(path: str | Path) -> Pretrained:
         MissingInputError: there is no such folder, or no weights in it.
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
-    if adapted.is_name(path):
-        described, weights = adapted.of_timm(str(path))
-        return Pretrained(Path(str(path)), "vitral", described, weights, {})
-    source = located(path)
+    by_timm = adapted.is_name(path)
+    source = adapted.fetched(str(path)) if by_timm else located(path)
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
@@ -96,21 +94,26 @@ def read(path: str | Path) -> Pretrained:
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
     config = _read_json(beside) if beside.is_file() else {}
-    if adapted.takes(config):
-        described, weights = adapted.of_transformers(file.parent, config)
-        return Pretrained(source, "vitral", described, weights, {})
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
         raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
+    by_transformers = name == "huggingface" and adapted.takes(config)
     try:
-        described = LAYOUTS[name].describe(stored, config, file.parent)
+        if by_timm:
+            described = adapted.of_timm(str(path), stored, config)
+        elif by_transformers:
+            described = adapted.of_transformers(config, file.parent)
+        else:
+            described = LAYOUTS[name].describe(stored, config, file.parent)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
             raise DataError(f"{beside if config else file}: {error}") from error
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error
+    if by_transformers:
+        described, stored = adapted.loaded(described, stored)
     metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
@@ -175,8 +178,7 @@ def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tenso
     known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
     extra = [name for name in stored.shapes if name not in known]
-    if missing or extra:
-        raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
+    require_no_differences(pretrained.source, missing, extra)
     tensors: dict[str, Tensor] = {}
     tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
     for entry in entries:
@@ -252,34 +254,8 @@ def _require_equal(
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     missing = [name for name in wanted if name not in given and name not in new_head]
     extra = [name for name in given if name not in wanted]
-    other = [
-        f"{n}: {list(given[n])} in the file, {list(wanted[n])} in the model"
-        for n in given
-        if wanted.get(n, given[n]) != given[n]
-    ]
-    said = _both_sides(missing, extra)
-    if other:
-        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
-    if said:
-        raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
-
-
-def _both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
-    said = []
-    if missing:
-        said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
-    if extra:
-        said.append("left over " + ", ".join(extra[:5]) + _more(extra))
-    return said
-
-
-def _with_nearest(name: str, candidates: Sequence[str]) -> str:
-    close = nearest(name, candidates, 1)
-    return f"{name} (nearest in the file: {close[0]})" if close else name
-
-
-def _more(items: Sequence[object], shown: int = 5) -> str:
-    return f" and {len(items) - shown} more" if len(items) > shown else ""
+    other = [other_shape(n, given[n], wanted[n]) for n in given if wanted.get(n, given[n]) != given[n]]
+    require_no_differences(report.source, missing, extra, other)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

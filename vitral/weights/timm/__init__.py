@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitral.config import Interpolation, Preprocessing
-from vitral.errors import DataError, UsageError
+from vitral.errors import UsageError
 from vitral.models import family_of
+from vitral.models.adapter import AdapterConfig
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -81,24 +82,34 @@ def recognises(_: Stored, config: Mapping[str, Any]) -> bool:
 
 
 def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
-    """The model that config.json names; it says everything."""
+    """The model that config.json names; it says everything.
+
+    Raises:
+        DataError: it is not read. UnavailableError: it is, by timm, which is not installed.
+    """
+    return described(stored, config, FAMILIES)
+
+
+def described(stored: Stored, config: Mapping[str, Any], families: Mapping[str, Architecture]) -> Described:
+    """As `describe`, by the first of `families` that takes the model."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = {**config, **config.get("pretrained_cfg", {})}
     headless = published.get("num_classes") == 0
     if headless:
         published["num_classes"] = 1  # of the zero head, until classes are known
-    for architecture in FAMILIES.values():
+    for architecture in families.values():
         found = architecture.configuration(name, published, stored)
         if found is not None:
             model, left_out = found
             break
     else:
-        raise DataError(f"the weights are of architecture {name!r}: only {READ} are read.")
+        raise adapter.refusal(name, published, READ)
+    headless = headless or (isinstance(model, AdapterConfig) and adapter.headless(model))
     return Described(
         model,
         preprocessing_of(published, model.image_size),
-        tuple(str(label) for label in published.get("label_names", ())),
-        dict(published.get("label_descriptions", {})),
+        () if headless else tuple(str(label) for label in published.get("label_names") or ()),
+        dict(published.get("label_descriptions") or {}),
         left_out=left_out,
         headless=headless,
     )
