@@ -342,6 +342,38 @@ def test_a_missing_library_is_named_with_its_extra(words: str, monkeypatch: pyte
         configuration(words)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"architecture": "test_resnet", "pretrained_cfg": {}}, r"'test_resnet', .*pip install 'vitral\[timm\]'"),
+        ({"model_type": "convnextv2"}, r"'convnextv2' is not read .*pip install 'vitral\[transformers\]'"),
+    ],
+)
+def test_a_folder_that_needs_a_missing_library_names_its_extra(
+    config: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str, *_: Any) -> ModuleType:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(UnavailableError, match=said):
+        read(tmp_path)
+
+
+def test_what_no_library_here_knows_is_said_to_be_so(
+    timm: ModuleType, transformers: ModuleType, tmp_path: Path
+) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet19", "pretrained_cfg": {}}))
+    with pytest.raises(DataError, match="what the timm that is installed knows"):
+        read(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(DataError, match="the types that Transformers has an image classifier of"):
+        read(tmp_path)
+
+
 def test_weights_that_cannot_be_had_are_said_to_be_away(timm: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="HF_HUB_OFFLINE is set"):
         read("timm:test_resnet")

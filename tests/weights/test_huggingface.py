@@ -343,7 +343,7 @@ def test_transformers_prepares_a_picture_the_same(library: ModuleType, tmp_path:
         ("MobileNetV2", {}),
         ("MobileViT", {"do_flip_channel_order": False, "size": {"shortest_edge": 288}}),
         ("PoolFormer", {}),
-        ("PoolFormer", {"crop_pct": 0.95, "size": {"height": 64, "width": 64}, "crop_size": 64}),
+        ("PoolFormer", {"crop_pct": 0.8, "size": {"height": 64, "width": 64}, "crop_size": 64}),
         ("Pvt", {}),
         ("Segformer", {}),
         ("Siglip", {}),
@@ -353,7 +353,7 @@ def test_a_processor_of_few_words_prepares_a_picture_the_same(
     library: ModuleType, kind: str, said: dict[str, Any]
 ) -> None:
     rule = processor.preprocessing({"image_processor_type": f"{kind}ImageProcessor", **said}, (224, 224))
-    image = picture("red", 3).resize((151, 267))
+    image = picture("red", 3).resize((128, 192))
     ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
