@@ -52,7 +52,8 @@ ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights in their file, and all that came along. The numbers are read by `build`."""
+    """Weights in their file, and all that came along. The numbers are read by `build`, or before it where Transformers
+    had to give them their places."""
 
     source: Path
     layout: str
