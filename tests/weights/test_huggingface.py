@@ -376,6 +376,38 @@ def test_transformers_prepares_a_picture_the_same(library: ModuleType, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("EfficientNet", {}),
+        ("EfficientNet", {"rescale_offset": True, "include_top": False, "image_mean": [0.1, 0.2, 0.3]}),
+        ("EfficientNet", {"rescale_offset": True, "image_std": [0.2, 0.3, 0.4]}),
+        ("Levit", {}),
+        ("MobileNetV1", {}),
+        ("MobileNetV2", {}),
+        ("MobileViT", {"do_flip_channel_order": False, "size": {"shortest_edge": 288}}),
+        ("PoolFormer", {}),
+        ("PoolFormer", {"crop_pct": 0.8, "size": {"height": 64, "width": 64}, "crop_size": 64}),
+        ("Pvt", {}),
+        ("Segformer", {}),
+        ("Siglip", {}),
+    ],
+)
+def test_a_processor_of_few_words_prepares_a_picture_the_same(
+    library: ModuleType, kind: str, said: dict[str, Any]
+) -> None:
+    rule = processor.preprocessing({"image_processor_type": f"{kind}ImageProcessor", **said}, (224, 224))
+    image = picture("red", 3).resize((128, 192))
+    ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = getattr(library, f"{kind}ImageProcessorPil")(**said)
+        given = theirs(image, return_tensors="pt").pixel_values
+    # Two units of uint8 where both passes of a bicubic resampling round differently.
+    torch.testing.assert_close(ours, given, atol=2.02 / 255 / min(rule.std), rtol=0)
+    assert (ours - given).abs().mean() < 0.1 / 255 / min(rule.std)
+
+
+@pytest.mark.parametrize(
     ("published", "expected"),
     [
         ({"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "image_mean": [0.5] * 3, "resample": 2},
@@ -404,6 +436,9 @@ def test_published_processors_are_understood(published: dict[str, Any], expected
     [
         ({"image_processor_type": "PerceiverImageProcessor"}, "PerceiverImageProcessor is not read"),
         ({"resample": 1}, "resample 1 is not read"),
+        ({"image_processor_type": "MobileViTImageProcessor"}, "MobileViTImageProcessor gives blue before red"),
+        ({"do_pad": True}, "puts borders around pictures"),
+        ({"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": False}, "resized to 224 and cut"),
     ],
 )
 def test_other_processors_are_refused(published: dict[str, Any], said: str) -> None:

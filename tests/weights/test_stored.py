@@ -6,7 +6,10 @@ import argparse
 import json
 import os
 import pickle
+import socket
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -167,6 +170,9 @@ def test_a_checkpoint_of_deit_gives_its_model_and_leaves_nothing_behind(
 def converted(source: Path, monkeypatch: pytest.MonkeyPatch, memory: int = 1 << 30) -> dict[str, Any]:
     """What the other process says of a file, said in this one."""
     monkeypatch.setattr(unpickling, "limit_memory", lambda allowed: None)
+    monkeypatch.setattr(unpickling, "refuse_all_but", lambda target: None)  # a hook would stay for good
+    monkeypatch.setattr(unpickling, "leave_network", lambda: None)
+    monkeypatch.setattr(unpickling.sys, "dont_write_bytecode", sys.dont_write_bytecode)
     said: list[str] = []
     monkeypatch.setattr("builtins.print", said.append)
     threads = torch.get_num_threads()
@@ -239,6 +245,58 @@ def test_a_pickle_that_runs_something_is_refused_and_does_not_run(tmp_path: Path
     if form != "bare":
         assert f"it needs {os.system.__module__}.system to be unpickled" in str(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+def confined(place: Path, deed: str, hook: bool = True) -> str:
+    """What becomes of a deed in a process that is guarded as the one that reads a .pth is."""
+    program = f"""
+import os, socket, subprocess, sys
+sys.path.insert(0, {str(Path(unpickling.__file__).parent)!r})
+import unpickling
+unpickling.leave_network()
+unpickling.limit_memory(1 << 28)
+if {hook}:
+    unpickling.refuse_all_but({str(place / "target")!r})
+try:
+    {deed}
+    print("done")
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("socket.create_connection(('127.0.0.1', 9))", "it wants socket."),
+        ("subprocess.run(['touch', 'ran'])", "it wants subprocess.Popen"),
+        ("os.system('touch ran')", "it wants os.system"),
+        ("os.execv('/bin/true', ['true'])", "it wants os.exec"),
+        ("os.posix_spawn('/bin/true', ['true'], {})", "it wants os.posix_spawn"),
+        ("os.fork()", "it wants os.fork"),
+        ("os.remove('ran')", "it wants os.remove"),
+        ("open('ran', 'w')", "write a file of its own"),
+        ("os.open('ran', os.O_CREAT | os.O_RDWR)", "write a file of its own"),
+        ("open('{place}/target', 'w').close()", "done"),
+        ("open(os.devnull).close()", "done"),
+    ],
+)
+def test_the_process_that_reads_a_pth_can_do_little_else(tmp_path: Path, deed: str, said: str) -> None:
+    assert said in confined(tmp_path, deed.format(place=tmp_path) if "{place}" in deed else deed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process leave the network")
+def test_without_the_hook_there_is_still_no_network_and_no_large_file(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach = f"socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        answer = confined(tmp_path, reach, hook=False)
+    large = f"os.truncate(os.open({str(tmp_path / 'large')!r}, os.O_CREAT | os.O_RDWR), 1 << 30)"
+    assert "File too large" in confined(tmp_path, large, hook=False)
+    if answer == "done":
+        pytest.skip("this system does not let a process leave the network")
+    assert "unreachable" in answer
 
 
 # What is no file of weights ------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vitral.errors import UnavailableError, UsageError
-from vitral.models.network import Network
+from vitral.models.network import LARGEST, Network
 from vitral.registry import nearest
 
 WORDS = re.compile(r"(timm|hf):([a-z0-9][a-z0-9_-]{0,99})")
@@ -30,9 +31,15 @@ EXTRAS = {"timm": "timm", "hf": "transformers"}
 
 FORBIDDEN = {
     "timm": re.compile(r"pretrained.*|checkpoint.*|cache_dir|.*cfg.*|.*url.*|.*file.*|_.*"),
-    "hf": re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*"),
+    "hf": re.compile(
+        r"auto_map|.*backbone.*|trust.*|architectures|_.*|.*_implementation|use_kernels|gguf_file"
+        r"|(adapter|distributed|fusion|kernel|quantization)_(config|kwargs)"
+    ),
 }
 """Settings that could name something to import or fetch."""
+
+LONGEST = 1000
+"""No list among the settings has more members."""
 
 Setting = bool | int | float | str | None | list[Any]
 
@@ -76,31 +83,31 @@ def settings_of(config: AdapterConfig) -> dict[str, Setting]:
         raise UsageError(f"settings must be a JSON object, not {type(settings).__name__}.")
     for key, value in settings.items():
         if NAME.fullmatch(key) is None or FORBIDDEN[config.library].fullmatch(key) or not _is_plain(value):
-            raise UsageError(f"settings cannot hold {key!r}: {value!r}: only numbers, short words and lists of them.")
+            raise UsageError(
+                f"settings cannot hold {key!r}: {value!r:.80}: only numbers below 2^24, short words and lists of them."
+            )
     return settings
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return (
-        value is None
-        or isinstance(value, bool | int | float)
-        or (isinstance(value, str) and NAME.fullmatch(value) is not None)
-    )
+        return len(value) <= LONGEST and all(map(_is_plain, value))
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) <= LARGEST
+    return value is None or (isinstance(value, str) and NAME.fullmatch(value) is not None)
 
 
 class AdaptedNetwork(Network):
     """Pictures in, class scores out: the library's `body` and our `head`."""
+
+    COMPUTES = True  # a library's buffers that it keeps out of its files
 
     config: AdapterConfig
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        # Buffers that a library keeps out of its files are computed when it builds the body, so never on "meta".
-        with torch.device("cpu"):
-            self.body, width = BODIES[config.library](config)
+        self.body, width = BODIES[config.library](config)
         self.head = nn.Linear(width, config.num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, config.head_bias)
@@ -182,7 +189,7 @@ def configuration(words: str, **settings: Any) -> AdapterConfig:
             body = timm_network(usual)
         size = body.pretrained_cfg.get("input_size", (3, 224, 224))
         return replace(usual, image_size=(size[1], size[2]), stride=_stride(body))
-    default = _type_configuration(words, name)()
+    default = transformers_defaults(name)()
     size = getattr(default, "image_size", 224)
     sides = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     return AdapterConfig("hf", name, sides, stride=_patch(default))
@@ -232,8 +239,13 @@ def _timm_body(config: AdapterConfig) -> tuple[Any, int]:
     return body, int(getattr(body, "head_hidden_size", None) or body.num_features)
 
 
-def _type_configuration(words: str, name: str) -> Any:
-    """Transformers' class of configurations of a model type that has a classifier of pictures."""
+def transformers_defaults(name: str) -> Any:
+    """Transformers' class of configurations of a model type that has a classifier of pictures.
+
+    Raises:
+        UsageError: there is no such type. UnavailableError: Transformers is not installed.
+    """
+    words = f"hf:{name}"
     transformers = imported("hf", words)
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     known = [kind for kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES if kind != "timm_wrapper"]
@@ -242,22 +254,38 @@ def _type_configuration(words: str, name: str) -> Any:
 
 
 def _hf_body(config: AdapterConfig) -> tuple[Any, int]:
+    body = transformers_classifier(config)
+    last = last_layer(body)
+    width = body.get_submodule(last).in_features
+    body.set_submodule(last, nn.Identity())
+    return body, int(width)
+
+
+def transformers_classifier(config: AdapterConfig) -> Any:
+    """Transformers' own network, whole and freshly initialised.
+
+    Raises:
+        UsageError: its settings do not fit together.
+    """
     words = f"hf:{config.name}"
-    kind = _type_configuration(words, config.name)
+    kind = transformers_defaults(config.name)
     settings = settings_of(config)
     if hasattr(kind(), "image_size"):
         height, width = config.image_size
         settings["image_size"] = height if height == width else [height, width]
     try:
         published = kind(**settings, num_labels=config.num_classes)
-        body = importlib.import_module("transformers").AutoModelForImageClassification.from_config(published)
+        return _classifier(config.name)(published)
     except Exception as error:  # the library's checks raise classes of their own
         said = " ".join(str(error).split())
         raise UsageError(f"{words} cannot be built with {config.settings} ({said}): change its settings.") from error
-    last = last_layer(body)
-    width = body.get_submodule(last).in_features
-    body.set_submodule(last, nn.Identity())
-    return body, int(width)
+
+
+def _classifier(name: str) -> Any:
+    """Transformers' class of classifiers of a model type; of several, the one that learns without a teacher."""
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    found = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[name]
+    return getattr(importlib.import_module("transformers"), found if isinstance(found, str) else found[0])
 
 
 def last_layer(body: nn.Module) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, changed, empty_network
+from vitral.models import Network, build_network, changed, empty_network
 from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
@@ -48,7 +48,8 @@ ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights in their file, and all that came along. The numbers are read by `build`."""
+    """Weights in their file, and all that came along. The numbers are read by `build`, or before it where Transformers
+    had to give them their places."""
 
     source: Path
     layout: str
@@ -80,10 +81,8 @@ def read(path: str | Path) -> Pretrained:
         MissingInputError: there is no such folder, or no weights in it.
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
-    if adapted.is_name(path):
-        described, weights = adapted.of_timm(str(path))
-        return Pretrained(Path(str(path)), "vitral", described, weights, {})
-    source = located(path)
+    by_timm = adapted.is_name(path)
+    source = adapted.fetched(str(path)) if by_timm else located(path)
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
@@ -92,21 +91,26 @@ def read(path: str | Path) -> Pretrained:
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
     config = _read_json(beside) if beside.is_file() else {}
-    if adapted.takes(config):
-        described, weights = adapted.of_transformers(file.parent, config)
-        return Pretrained(source, "vitral", described, weights, {})
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
         raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
+    by_transformers = name == "huggingface" and adapted.takes(config)
     try:
-        described = LAYOUTS[name].describe(stored, config, file.parent)
+        if by_timm:
+            described = adapted.of_timm(str(path), stored, config)
+        elif by_transformers:
+            described = adapted.of_transformers(config, file.parent)
+        else:
+            described = LAYOUTS[name].describe(stored, config, file.parent)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
             raise DataError(f"{beside if config else file}: {error}") from error
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error
+    if by_transformers:
+        described, stored = adapted.loaded(described, stored)
     metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
@@ -151,9 +155,11 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
         report.resized.append((name, tuple(tensors[name].shape), tuple(tensor.shape)))
         tensors[name] = tensor
     require_equal(network, tensors, report, heads if new_head else ())
+    if network.COMPUTES:
+        network = build_network(config)  # only now, when the file has shown that it is no larger than it should be
     network.load_state_dict(tensors, strict=False, assign=True)
     for layer in network.HEADS:
-        if network.get_submodule(layer).weight.is_meta:
+        if f"{layer}.weight" not in tensors:
             network.set_submodule(layer, _zero_head(network.get_submodule(layer), getattr(config, "head_bias", 0.0)))
             report.reinitialised += [f"{layer}.weight", f"{layer}.bias"]
     report.read = len(tensors)

@@ -23,6 +23,7 @@ from torch import Tensor
 from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, UsageError
 from vitral.models import FAMILIES, changed, family_of
+from vitral.models.network import LARGEST
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.registry import look_up, nearest
@@ -31,9 +32,6 @@ from vitral.weights.checksum import checksum_of
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
-
-LARGEST = 2**24
-"""No size in a configuration is larger."""
 
 FORMAT = 1
 """Raised whenever an older vitral could misread a newer folder."""

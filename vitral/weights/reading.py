@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vitral.errors import DataError
-from vitral.registry import nearest
 from vitral.weights.mapping import Entry
-from vitral.weights.report import LoadReport
+from vitral.weights.report import LoadReport, other_shape, require_no_differences
 from vitral.weights.stored import Stored
 
 LONGEST_ENTRY = 3
@@ -35,8 +34,7 @@ def read_tensors(
     known = {name for entry in entries for name in entry.theirs} | set(left_out)
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
     extra = [name for name in stored.shapes if name not in known]
-    if missing or extra:
-        raise DataError(f"{report.source} does not fit the model: {'; '.join(both_sides(missing, extra))}.")
+    require_no_differences(report.source, missing, extra)
     tensors: dict[str, Tensor] = {}
     tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
     for entry in entries:
@@ -78,32 +76,5 @@ def require_equal(
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     missing = [name for name in wanted if name not in given and name not in new_head]
     extra = [name for name in given if name not in wanted]
-    other = [
-        f"{n}: {list(given[n])} in the file, {list(wanted[n])} in the model"
-        for n in given
-        if wanted.get(n, given[n]) != given[n]
-    ]
-    said = both_sides(missing, extra)
-    if other:
-        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
-    if said:
-        raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
-
-
-def both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """What is missing, each with the nearest name among what is left over, and that."""
-    said = []
-    if missing:
-        said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
-    if extra:
-        said.append("left over " + ", ".join(extra[:5]) + _more(extra))
-    return said
-
-
-def _with_nearest(name: str, candidates: Sequence[str]) -> str:
-    close = nearest(name, candidates, 1)
-    return f"{name} (nearest in the file: {close[0]})" if close else name
-
-
-def _more(items: Sequence[object], shown: int = 5) -> str:
-    return f" and {len(items) - shown} more" if len(items) > shown else ""
+    other = [other_shape(n, given[n], wanted[n]) for n in given if wanted.get(n, given[n]) != given[n]]
+    require_no_differences(report.source, missing, extra, other)

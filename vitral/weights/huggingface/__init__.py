@@ -7,7 +7,7 @@ One module per family; each knows the model types that it reads by their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitral.config import Preprocessing
-from vitral.errors import DataError, UsageError
+from vitral.errors import DataError, UnavailableError, UsageError, VitralError
 from vitral.models import family_of
-from vitral.weights.huggingface import beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
+from vitral.models.adapter import imported
+from vitral.weights.huggingface import adapter, beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
 from vitral.weights.huggingface.published import class_names, labels, size
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry
@@ -74,7 +75,11 @@ def recognises(stored: Stored, config: Mapping[str, Any]) -> bool:
 
 
 def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Described:
-    """The model that config.json names; it says everything but the preprocessing."""
+    """The model that config.json names; it says everything but the preprocessing.
+
+    Raises:
+        DataError: it is of a kind that is not read. UnavailableError: it is, by Transformers, which is not installed.
+    """
     if not config:
         raise DataError(
             "the tensors have Transformers' names, which do not tell how many heads attention has: put the model's "
@@ -82,7 +87,7 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
         )
     types = model_types()
     if config["model_type"] not in types:
-        raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
+        raise _refusal(config["model_type"], types)
     family = types[config["model_type"]]
     rule, said = preprocessing_of(folder, config)
     # Convolutional networks take any size, and Transformers writes none for them.
@@ -101,6 +106,18 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
     )
 
 
+def _refusal(kind: Any, types: Iterable[str]) -> VitralError:
+    """Why a model type is not read."""
+    said = f"the model type {kind!r} is not read"
+    try:
+        imported("hf", f"a model of type {kind!r}")
+    except UnavailableError as error:
+        return UnavailableError(f"{said} by vitral itself, which reads {', '.join(types)}: {error}")
+    return DataError(
+        f"{said}: only {', '.join(types)} are, and the types that Transformers has an image classifier of."
+    )
+
+
 def _heads(found: Sequence[Entry], config: Any) -> list[str]:
     """Transformers' names for tensors of heads."""
     body = without_head(found, config)
@@ -109,7 +126,8 @@ def _heads(found: Sequence[Entry], config: Any) -> list[str]:
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
     """Where each parameter stands."""
-    return FAMILIES[family_of(config)].entries(config, stored)
+    family = family_of(config)
+    return adapter.entries(config, stored) if family == "adapter" else FAMILIES[family].entries(config, stored)
 
 
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from vitral.weights.huggingface.published import size
 RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -19,6 +20,10 @@ SQUASH = {"size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF, "do
 CENTRAL = {
     "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
     "do_center_crop": True, "crop_size": 224,
+}  # fmt: skip
+CUT = {
+    "size": {"shortest_edge": 256}, "crop_size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF,
+    "do_center_crop": True,
 }  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     # what a kind of processor does where its file says nothing
@@ -31,6 +36,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "size": {"shortest_edge": 384}, "resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False,
         "crop_pct": 224 / 256,
     },
+    "EfficientNet": {**SQUASH, "size": 346, "resample": 3, "include_top": True, "rescale_offset": False},
+    "Levit": {
+        **CUT, "size": {"shortest_edge": 224}, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
+    },
+    "MobileNetV1": CUT,
+    "MobileNetV2": CUT,
+    "MobileViT": {
+        **CUT, "size": {"shortest_edge": 224}, "crop_size": 256, "resample": 3, "do_normalize": False,
+        "do_flip_channel_order": True,
+    },
+    "PoolFormer": {
+        **CUT, "size": {"shortest_edge": 224}, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
+        "crop_pct": 0.9,
+    },
+    "Pvt": {**SQUASH, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    "Segformer": {**SQUASH, "size": 512, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    "Siglip": {**SQUASH, "resample": 3},
 }  # fmt: skip
 """By the kind, as in "ViTImageProcessor"."""
 
@@ -54,7 +76,15 @@ def preprocessing(published: Mapping[str, Any], image_size: Size) -> Preprocessi
     rule = {**DEFAULTS[kind], **{key: value for key, value in published.items() if value is not None}}
     if rule["resample"] not in RESAMPLE:
         raise DataError(f"resample {rule['resample']} is not read: it must be 0 nearest, 2 bilinear or 3 bicubic.")
+    if rule.get("do_flip_channel_order"):
+        raise DataError(f"{name} gives blue before red (do_flip_channel_order), which is not read.")
+    if rule.get("do_pad"):
+        raise DataError(f"{name} puts borders around pictures (do_pad), which is not read.")
+    if kind == "MobileViT":
+        rule["do_normalize"] = False  # it has the setting and does not follow it
     crop, resize = _geometry(rule, kind, image_size)
+    if rule["do_center_crop"] and isinstance(resize, int) and resize < max(crop):
+        raise DataError(f"{name} puts borders around pictures resized to {resize} and cut to {max(crop)}: not read.")
     mean, std = _colours(rule)
     return Preprocessing(crop, resize, RESAMPLE[rule["resample"]], mean, std)
 
@@ -99,6 +129,13 @@ def _geometry(rule: Mapping[str, Any], kind: str, image_size: Size) -> tuple[Siz
     if kind == "ConvNext":
         side = int(shortest or to)
         return (side, side), (side, side) if side >= SQUASHED_FROM else int(side / rule["crop_pct"])
+    if kind == "Levit" and shortest is not None:
+        return crop or image_size, int(256 / 224 * shortest)
+    if kind == "PoolFormer" and rule["crop_pct"]:
+        height, width = _sides(shortest or to)
+        if height != width:
+            raise DataError(f"the image processor resizes to {height}x{width} by crop_pct, which is not read.")
+        return crop or image_size, int(height / rule["crop_pct"])
     if shortest is not None or (kind == "Bit" and isinstance(to, int)):
         return crop or image_size, int(shortest or to)
     return crop or _sides(to), _sides(to)
@@ -111,6 +148,10 @@ def _colours(rule: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple
     mean, std = (rule["image_mean"], rule["image_std"]) if named else ((0.0,) * 3, (1.0,) * 3)
     if abs(factor - 1) < 1e-12:
         factor = 1.0  # 1 / 255, as it is nearly always, must not change the last bit of mean and std
+    if rule.get("rescale_offset"):  # EfficientNet's, between rescaling and normalising
+        mean = tuple(value + 1 for value in mean)
+    if rule.get("include_top"):  # EfficientNet's divides by std once more
+        std = tuple(value * other for value, other in zip(std, rule["image_std"], strict=True))
     (r, g, b), (deviation_r, deviation_g, deviation_b) = mean, std
     return (r / factor, g / factor, b / factor), (deviation_r / factor, deviation_g / factor, deviation_b / factor)
 

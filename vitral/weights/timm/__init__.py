@@ -17,6 +17,7 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
+from vitral.models.adapter import AdapterConfig
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -88,30 +89,42 @@ def recognises(_: Stored, config: Mapping[str, Any]) -> bool:
 
 
 def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
-    """The model that config.json names; it says everything."""
+    """The model that config.json names; it says everything.
+
+    Raises:
+        DataError: it is not read. UnavailableError: it is, by timm, which is not installed.
+    """
+    return described(stored, config, FAMILIES)
+
+
+def described(stored: Stored, config: Mapping[str, Any], families: Mapping[str, Architecture]) -> Described:
+    """As `describe`, by the first of `families` that takes the model."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = laid_over(config)
     headless = published.get("num_classes") == 0
     if headless:
         published["num_classes"] = 1  # of the zero head, until classes are known
-    model, left_out = _configuration(name, published, stored)
+    model, left_out = _configuration(name, published, stored, families)
+    headless = headless or (isinstance(model, AdapterConfig) and adapter.headless(model))
     return Described(
         model,
         preprocessing_of(published, model.image_size),
-        tuple(str(label) for label in published.get("label_names", ())),
-        dict(published.get("label_descriptions", {})),
+        () if headless else tuple(str(label) for label in published.get("label_names") or ()),
+        dict(published.get("label_descriptions") or {}),
         left_out=left_out,
         headless=headless,
     )
 
 
-def _configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tuple[Any, dict[str, str]]:
+def _configuration(
+    name: str, published: Mapping[str, Any], stored: Stored, families: Mapping[str, Architecture]
+) -> tuple[Any, dict[str, str]]:
     """The network, of the first family that has timm's model with just these arguments.
 
     What our own family cannot have, the adapter, which is the last, may: it is timm's model itself.
     """
     refused = None
-    for architecture in FAMILIES.values():
+    for architecture in families.values():
         try:
             found = architecture.configuration(name, published, stored)
             if found is not None:
@@ -119,7 +132,7 @@ def _configuration(name: str, published: Mapping[str, Any], stored: Stored) -> t
                 return found
         except NotReadError as error:
             refused = refused or error
-    raise refused or DataError(f"the weights are of architecture {name!r}: only {READ} are read.")
+    raise refused or adapter.refusal(name, published, READ)
 
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
