@@ -7,7 +7,6 @@ describes, and how each tensor of the model is made from those of the file.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, Layout, without_head
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
@@ -95,7 +95,7 @@ def read(path: str | Path) -> Pretrained:
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
-    config = _read_json(beside) if beside.is_file() else {}
+    config = read_object(beside) if beside.is_file() else {}
     if adapted.takes(config):
         described, weights = adapted.of_transformers(file.parent, config)
         return Pretrained(source, "vitral", described, weights, {})
@@ -111,7 +111,7 @@ def read(path: str | Path) -> Pretrained:
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error
-    metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
+    metrics = read_object(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
 
@@ -278,13 +278,3 @@ def _with_nearest(name: str, candidates: Sequence[str]) -> str:
 
 def _more(items: Sequence[object], shown: int = 5) -> str:
     return f" and {len(items) - shown} more" if len(items) > shown else ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): copy or download it again.") from error
-    if not isinstance(plain, dict):
-        raise DataError(f"{path} must hold a JSON object, not {type(plain).__name__}.")
-    return plain

@@ -17,6 +17,7 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -162,6 +163,6 @@ def preprocessing_of(published: Mapping[str, Any], size: tuple[int, int]) -> Pre
         crop=size,
         resize=(sides[0], sides[1]) if published.get("crop_mode") == "squash" else min(sides),
         interpolation=interpolation,
-        mean=tuple(published.get("mean", (0.485, 0.456, 0.406))),
-        std=tuple(published.get("std", (0.229, 0.224, 0.225))),
+        mean=tuple(published.get("mean", IMAGENET_MEAN)),
+        std=tuple(published.get("std", IMAGENET_STD)),
     )

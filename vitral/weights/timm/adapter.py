@@ -11,12 +11,9 @@ from torch import nn
 from vitral.errors import UnavailableError, UsageError
 from vitral.models import adapter
 from vitral.models.adapter import AdapterConfig
-from vitral.weights.mapping import SAME, Entry, Form
+from vitral.weights.mapping import CONVOLUTION, SAME, Entry
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
-
-CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
-"""A head kept as a 1x1 convolution."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[AdapterConfig, dict[str, str]] | None:

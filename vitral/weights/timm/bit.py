@@ -9,14 +9,11 @@ from typing import Any
 
 from vitral.models import bit
 from vitral.models.bit import BiTConfig
-from vitral.weights.mapping import Entry, Form, same
+from vitral.weights.mapping import CONVOLUTION, Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
 
 ARCHITECTURE = re.compile(r"resnetv2_(50x1|50x3|101x1|101x3|152x2|152x4)_bit")
-
-CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
-"""A head kept as a 1x1 convolution."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[BiTConfig, dict[str, str]] | None:
