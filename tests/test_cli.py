@@ -16,9 +16,10 @@ import pytest
 
 import vitral
 from tests.pictures import picture, write_folder
+from vitral.catalogue import PUBLISHED
 from vitral.cli import VERBS, main
 from vitral.version import VERSION
-from vitral.weights.published import PUBLISHED, cache_folder
+from vitral.weights.sources.cache import cache_folder
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
         "--model.mlp-dim", "32", "--steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0"]  # fmt: skip

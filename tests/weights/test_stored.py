@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from tests.places import WEIGHTS
 from vitral.errors import DataError
 from vitral.weights.stored import open_stored, unpickling
-from vitral.weights.stored.pickled import check
+from vitral.weights.stored.npz import NpzFile
+from vitral.weights.stored.pickled import PickledFile, check
+from vitral.weights.stored.safetensors import SafetensorsFile
 
 ARRAYS: dict[str, np.ndarray] = {
     "head/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -42,7 +44,7 @@ def test_an_npz_gives_what_numpy_gives(tmp_path: Path, save: Any) -> None:
     with path.open("wb") as file:
         save(file, **ARRAYS)
     stored = open_stored(path)
-    assert stored.kind == "npz"
+    assert isinstance(stored, NpzFile)
     with np.load(path, allow_pickle=False) as theirs:
         assert list(stored.shapes) == list(theirs.files)
         for name in theirs.files:
@@ -143,7 +145,7 @@ def test_a_flipped_bit_in_the_numbers_is_seen(tmp_path: Path) -> None:
 
 def assert_gives(path: Path, expected: dict[str, torch.Tensor]) -> tuple[str, ...]:
     stored = open_stored(path)
-    assert stored.kind == "pickle"
+    assert isinstance(stored, PickledFile)
     assert stored.path == path
     assert sorted(stored.shapes) == sorted(expected)
     for name, value in expected.items():
@@ -320,7 +322,7 @@ def test_what_is_no_file_of_weights_says_so(tmp_path: Path, content: bytes, said
 
 def test_a_safetensors_file_with_another_ending_is_one(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "w.pth")
-    assert open_stored(tmp_path / "w.pth").kind == "safetensors"
+    assert isinstance(open_stored(tmp_path / "w.pth"), SafetensorsFile)
     assert torch.equal(open_stored(tmp_path / "w.pth").tensor("a"), torch.ones(3))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitral.commands.shared_options import MODEL
 from vitral.console import Screen
 
 LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "mae", "dinov2", "microsoft")
@@ -16,7 +17,7 @@ LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "ma
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, file of weights, or a published model's name")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("--to", required=True, metavar="LAYOUT", help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: MODEL-LAYOUT, here)")
     parser.add_argument("--dry-run", action="store_true", help="do it all in a temporary folder, and only report")

@@ -129,21 +129,34 @@ class WindowAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "n t D"], grid: Grid, shift: Window, apart: Bool[Tensor, "W s s"] | None
     ) -> Float[Tensor, "n t D"]:
-        """
+        """Tokens that have each seen those of their window.
+
         Args:
             grid: rows and columns of the tokens.
             shift: rows and columns by which the windows stand away from the grid's corner.
             apart: pairs that may not see each other, where there are any.
         """
-        (rows, columns), (high, wide) = grid, self.window
+        return self.out(self._joined(self._seen(self._cut(x, grid, shift), apart), grid, shift))
+
+    def _cut(
+        self, x: Float[Tensor, "n t D"], grid: Grid, shift: Window
+    ) -> Float[Tensor, "3 n down across k high wide d"]:
+        """Queries, keys and values by windows."""
+        high, wide = self.window
         x = x.unflatten(1, grid)
-        if rows % high or columns % wide:  # zeros behind the norm, before the shift, as the authors pad for detection
-            x = F.pad(x, (0, 0, 0, -columns % wide, 0, -rows % high))
+        if (
+            grid[0] % high or grid[1] % wide
+        ):  # zeros behind the norm, before the shift, as the authors pad for detection
+            x = F.pad(x, (0, 0, 0, -grid[1] % wide, 0, -grid[0] % high))
         if any(shift):
             x = x.roll((-shift[0], -shift[1]), (1, 2))
         qkv = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).unflatten(2, (-1, wide)).unflatten(1, (-1, high))
-        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)  # 3, n, windows down, windows across, k, high, wide, d
-        down, across = qkv.shape[2:4]
+        return qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
+
+    def _seen(
+        self, qkv: Float[Tensor, "3 n down across k high wide d"], apart: Bool[Tensor, "W s s"] | None
+    ) -> Float[Tensor, "n down across k high wide d"]:
+        """Eq. 4 in every window."""
         bias = relative_bias(self.relative_positions, self.window)[None]
         if apart is None:  # windows are as good as pictures
             q, k, v = qkv.flatten(5, 6).flatten(1, 3).unbind(0)
@@ -151,11 +164,16 @@ class WindowAttention(nn.Module):
             q, k, v = qkv.flatten(5, 6).flatten(2, 4).unbind(0)
             bias = (bias + (apart * APART).to(bias.dtype)[:, None]).flatten(0, 1)[None]
         y = attend(q, k, v, bias)  # n W, k, s, d or n, W k, s, d
-        y = y.reshape(-1, down, across, self.num_heads, high, wide, y.shape[-1])
+        return y.reshape(-1, *qkv.shape[2:4], self.num_heads, *self.window, y.shape[-1])
+
+    def _joined(
+        self, y: Float[Tensor, "n down across k high wide d"], grid: Grid, shift: Window
+    ) -> Float[Tensor, "n t D"]:
+        """The windows put together again: `_cut` undone."""
         y = y.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
         if any(shift):
             y = y.roll(shift, (1, 2))
-        return self.out(y[:, :rows, :columns].flatten(1, 2))
+        return y[:, : grid[0], : grid[1]].flatten(1, 2)
 
 
 class SwinBlock(nn.Module):

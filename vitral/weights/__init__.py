@@ -6,7 +6,6 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, Layout, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.published import located
@@ -90,7 +90,7 @@ def read(path: str | Path) -> Pretrained:
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
-    config = _read_json(beside) if beside.is_file() else {}
+    config = read_object(beside) if beside.is_file() else {}
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
@@ -111,7 +111,7 @@ def read(path: str | Path) -> Pretrained:
         ) from error
     if by_transformers:
         described, stored = adapted.loaded(described, stored)
-    metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
+    metrics = read_object(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
 
@@ -211,13 +211,3 @@ def _weights_in(folder: Path) -> Path:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{folder} holds several files of weights ({names}): name one of them.")
     raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): copy or download it again.") from error
-    if not isinstance(plain, dict):
-        raise DataError(f"{path} must hold a JSON object, not {type(plain).__name__}.")
-    return plain

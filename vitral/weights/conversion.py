@@ -57,8 +57,9 @@ class WriteReport:
         compared: tensors that were read back and found equal, bit for bit.
         reformed: how many were transposed, split and so on, by what reading them undoes.
         files: (name, bytes) of each.
-        changed: (what, before, after) for what the layout says otherwise; of `EPSILONS` alone do scores depend,
-            slightly.
+        changed: (what, before, after) for what the layout says otherwise. The scores of prepared pixels depend
+            on `EPSILONS` alone of it, slightly; where it is of the preprocessing (mean, std, resize, interpolation), a
+            picture is prepared otherwise.
     """
 
     layout: str

@@ -5,7 +5,6 @@ For a classifier the same files are read by the layout `vitral.weights.mae`, whi
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vitral.errors import DataError
 from vitral.models.mae import MaeConfig
 from vitral.models.masked_autoencoder import DecoderConfig, MaskedAutoencoder
 from vitral.weights.from_shapes import shape_of
+from vitral.weights.json_files import read_object
 from vitral.weights.mae import FILE
 from vitral.weights.mapping import Entry, same, written
 from vitral.weights.reading import read_tensors, require_equal
@@ -40,7 +40,7 @@ def read_autoencoder(path: Path) -> tuple[MaskedAutoencoder, LoadReport]:
         )
     beside = path.parent / "config.json"
     try:
-        said = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        said = read_object(beside) if beside.is_file() else {}
         config = MaeConfig(**shape_of(stored, said, 1))
         decoder = _decoder(stored, int(said.get("decoder_num_heads", DecoderConfig.num_heads)))
     except DataError:

@@ -19,6 +19,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models.beit import CLASS_OFFSETS, BEiTConfig
 from vitral.models.swin import SwinConfig
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Shape, Stored
@@ -39,7 +40,6 @@ SQUASHED_FROM = 384
 UNCROPPED_FROM = 384
 """Pixels from which BEiT's authors resize the shorter side to the input (crop_pct in their datasets.py)."""
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 BEITS = ("beit", "beitv2")
 """Beginnings of the names of BEiT's files. Both versions have the same names and shapes inside, and other colours."""

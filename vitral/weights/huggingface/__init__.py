@@ -20,6 +20,7 @@ from vitral.models import family_of
 from vitral.models.adapter import imported
 from vitral.weights.huggingface import adapter, beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
 from vitral.weights.huggingface.published import class_names, labels, size
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
@@ -186,8 +187,4 @@ def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preproces
         own = {"image_processor_type": f"{kind}ImageProcessor", "size": list(image_size)}
         note = f"there is no {PROCESSOR}: pictures are prepared as {own['image_processor_type']} does by itself"
         return processor.preprocessing(own, image_size), (note,)
-    try:
-        published = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} cannot be read as JSON ({error}): copy or download it again.") from error
-    return processor.preprocessing(published, image_size), ()
+    return processor.preprocessing(read_object(file), image_size), ()

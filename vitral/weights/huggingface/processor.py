@@ -7,12 +7,12 @@ from typing import Any
 
 from vitral.config import Interpolation, Preprocessing, Size
 from vitral.errors import DataError, UsageError
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.huggingface.published import size
 
 RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -51,8 +51,6 @@ class PickledFile:
     what was taken.
     """
 
-    kind = "pickle"
-
     def __init__(self, path: Path) -> None:
         self.path = path
         folder = tempfile.mkdtemp(prefix="vitral-")

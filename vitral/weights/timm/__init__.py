@@ -18,6 +18,7 @@ from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
 from vitral.models.adapter import AdapterConfig
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -200,6 +201,6 @@ def preprocessing_of(published: Mapping[str, Any], size: tuple[int, int]) -> Pre
         crop=size,
         resize=(sides[0], sides[1]) if mode == "squash" else min(sides),
         interpolation=interpolation,
-        mean=tuple(published.get("mean", (0.485, 0.456, 0.406))),
-        std=tuple(published.get("std", (0.229, 0.224, 0.225))),
+        mean=tuple(published.get("mean", IMAGENET_MEAN)),
+        std=tuple(published.get("std", IMAGENET_STD)),
     )

@@ -12,7 +12,7 @@ from torch import nn
 from vitral.errors import DataError, UnavailableError, UsageError, VitralError
 from vitral.models import adapter
 from vitral.models.adapter import AdapterConfig
-from vitral.weights.mapping import SAME, Entry, Form
+from vitral.weights.mapping import CONVOLUTION, SAME, Entry, Form
 from vitral.weights.stored import Stored
 from vitral.weights.timm.published import TRAINING, arguments_of, input_of
 
@@ -21,9 +21,6 @@ OWN = {"img_size", "in_chans", "num_classes", *TRAINING}
 
 ARGUMENTS = None
 """Of timm's constructor, those that are understood: all, as timm itself reads them."""
-
-CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
-"""A head kept as a 1x1 convolution."""
 
 NOT_PLAIN = "the network ends in more than one plain layer, and an adapter has one"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vitral.models import bit
 from vitral.models.bit import BiTConfig
-from vitral.weights.mapping import Entry, Form, same
+from vitral.weights.mapping import CONVOLUTION, Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm.published import input_of, require_pool
 
@@ -20,9 +20,6 @@ ARGUMENTS: tuple[str, ...] = ()
 
 FILTER_VARIANCE_EPS = 1e-8
 """With which timm computes, and Transformers too; the authors train with less."""
-
-CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
-"""A head kept as a 1x1 convolution."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[BiTConfig, dict[str, str]] | None:
