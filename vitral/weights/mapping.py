@@ -40,7 +40,7 @@ HWIO = Form("transposed", lambda parts: parts[0].permute(3, 2, 0, 1), lambda val
 
 def joined(parts: int) -> Form:
     """Several matrices or vectors of the file, stacked along the rows: query, key and value."""
-    return Form(f"{parts} joined", lambda given: torch.cat(list(given)), lambda value: list(value.chunk(parts)))
+    return Form(f"joined of {parts}", lambda given: torch.cat(list(given)), lambda value: list(value.chunk(parts)))
 
 
 @dataclass(frozen=True)

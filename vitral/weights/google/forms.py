@@ -16,7 +16,7 @@ FLAT4 = Form("flattened", lambda parts: parts[0].flatten(), lambda value: [value
 def heads_in(parts: int, num_heads: int) -> Form:
     """Kernels of query, key and value, [D, heads, D / heads] each, and the rows of all of them."""
     return Form(
-        f"{parts} joined",
+        f"joined of {parts}",
         lambda given: torch.cat([kernel.flatten(1).t() for kernel in given]),
         lambda value: [matrix.t().unflatten(1, (num_heads, -1)) for matrix in value.chunk(parts)],
     )
@@ -25,7 +25,7 @@ def heads_in(parts: int, num_heads: int) -> Form:
 def heads_bias(parts: int, num_heads: int) -> Form:
     """Biases of query, key and value, [heads, D / heads] each, one after the other."""
     return Form(
-        f"{parts} joined",
+        f"joined of {parts}",
         lambda given: torch.cat([bias.flatten() for bias in given]),
         lambda value: [bias.unflatten(0, (num_heads, -1)) for bias in value.chunk(parts)],
     )
