@@ -71,7 +71,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         screen.warn(sentence)
     ((name, split),) = dataset.splits.items()
     real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
-    screen.progress(f"measuring {len(split):,} pictures of {name}")
+    screen.progress(f"measuring {len(split):,} pictures of {shown_name(dataset)}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
     screen.end_progress()
     assert result is not None
@@ -81,7 +81,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
     measured |= more
-    _show(measured, name, screen)
+    _show(measured, shown_name(dataset), screen)
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
@@ -111,6 +111,11 @@ def cut_of(metrics: dict[str, Any]) -> Any:
         return Cut(**metrics["held_out"])
     except (KeyError, TypeError):
         return None
+
+
+def shown_name(dataset: Any) -> str:
+    """What the screen calls the split that is measured: "all" where the data has none."""
+    return "all" if dataset.whole else str(*dataset.splits)
 
 
 def spread(found: dict[str, Any], name: str) -> str:

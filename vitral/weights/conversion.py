@@ -208,6 +208,6 @@ def _require_own(folder: Path, source: Path) -> None:
         )
     if Path(record["source"]).resolve() != source.resolve():
         raise UsageError(
-            f"{folder} is the conversion of another model, {record['source']}, so it is not replaced: name another with "
-            f"--out."
+            f"{folder} is the conversion of another model, {record['source']}, so it is not replaced: name another "
+            f"with --out."
         )
