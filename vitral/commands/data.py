@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from vitral.checks import Examination
 
 FAIL_ON = {
-    # what --fail-on names: the fields of the report that must then be empty
+    # what --fail-on names: the fields of the report that must then hold no problem
     "leak": ("leaks",),
     "near-leak": ("leaks", "near_leaks"),
     "unreadable": ("unreadable",),
     "conflict": ("conflicts", "near_conflicts"),
-    "any": ("leaks", "near_leaks", "unreadable", "conflicts", "near_conflicts"),
+    "shortcut": ("shortcuts",),
+    "any": ("problems",),
 }
 
 PREVIEW_SIDE = 112
@@ -94,7 +95,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         document["clean"] = _write_clean(seen, arguments, screen)
     if arguments.report:
         _write_report(seen, document, Path(arguments.report), config.max_pixels, screen)
-    return (65 if any(document[name] for name in forbidden) else 0), document
+    return (65 if any(_holds_problem(document[name]) for name in forbidden) else 0), document
+
+
+def _holds_problem(rows: Sequence[Any]) -> bool:
+    """Whether a field of the report names a problem; of shortcuts, it holds what was found harmless, too."""
+    return any(row.get("suspicious", True) if isinstance(row, dict) else True for row in rows)
 
 
 def _refuse_bad_targets(arguments: argparse.Namespace) -> None:
