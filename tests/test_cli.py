@@ -106,6 +106,12 @@ def others(folder: Path) -> Path:
     return folder
 
 
+def beside(folder: Path, there: str, asked: str) -> Path:
+    """A path that is not there, beside a file of another name."""
+    text(folder / there)
+    return folder / asked
+
+
 Words = Callable[[Path, Path, Path], list[object]]
 
 MISTAKES: dict[str, tuple[Words, int, str]] = {
@@ -149,6 +155,9 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "evaluate on other classes": (lambda t, p, m: ["evaluate", m, others(t / "z")], 65, "zebra"),
     "a split that is not there": (lambda t, p, m: ["evaluate", m, p, "--split", "tset"], 2, "test"),
     "missing picture": (lambda t, p, m: ["predict", m, t / "x.jpg"], 66, "no picture at"),
+    "a pattern without a picture": (lambda t, p, m: ["predict", m, t / "*.jpg"], 66, "nothing matches the pattern"),
+    "nearly a picture": (lambda t, p, m: ["predict", m, beside(t, "nofile.jpg", "nofile.jp")], 66, "nofile.jpg?"),
+    "nearly weights": (lambda t, p, m: ["predict", m, beside(t, "nofile.pth", "nofile.pt")], 66, "check the path"),
     "no picture at all": (lambda t, p, m: ["predict", m, text(t / "x.jpg")], 65, "not a JPEG"),
     "empty folder to predict": (lambda t, p, m: ["predict", m, empty(t / "e")], 66, "holds no pictures"),
     "no classes wanted": (lambda t, p, m: ["predict", m, p, "--top", "0"], 2, "--top must be at least 1"),
