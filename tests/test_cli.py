@@ -164,6 +164,8 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "a file where the run should be": (lambda t, p, m: ["train", p, *TINY, "--out", text(t / "file")], 2, "is a file"),
     "a folder that cannot be made": (lambda t, p, m: ["train", p, *TINY, "--out", "/proc/vitral"], 74, "--out"),
     "too large a picture": (lambda t, p, m: ["predict", m, p / "test" / "red", "--max-pixels", "9"], 65, "64 pixels"),
+    "a data action left out": (lambda t, p, m: ["data", p], 2, "`vitral data check "),
+    "a data action without pictures": (lambda t, p, m: ["data", "check"], 2, "say which folder"),
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
     "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be more than 0"),

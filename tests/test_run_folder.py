@@ -66,6 +66,17 @@ def test_what_a_run_holds_counts_as_space_for_it(
         train(pictures, tmp_path / "new", **SHORT)
 
 
+def test_a_finished_run_is_not_called_resumed(
+    pictures: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    words = {name.replace("__", "."): value for name, value in {**SETTINGS, **SHORT}.items()}
+    start(plan("scratch-small", words | {"data.path": str(pictures)}), tmp_path / "run", Screen())
+    said = capsys.readouterr().out
+    assert "training is already finished" in said
+    assert "resuming" not in said
+
+
 @pytest.mark.parametrize("changed", [{"data__on_bad_image": "skip"}, {"training__keep_checkpoints": 5}])
 def test_settings_that_change_no_step_may_change(
     pictures: Path, finished: Path, tmp_path: Path, changed: dict[str, object]

@@ -34,7 +34,7 @@ PREVIEW_SIDE = 112
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("action", metavar="check", help="what to do")
-    parser.add_argument("pictures", metavar="PICTURES", help="folder or table of pictures")
+    parser.add_argument("pictures", metavar="PICTURES", nargs="?", help="folder or table of pictures")
     parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
     parser.add_argument("--report", metavar="FILE.html", help="also write a page with the pictures, for any browser")
     parser.add_argument(
@@ -52,7 +52,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Check; the document is the whole report."""
+    if arguments.pictures is None and Path(arguments.action).exists():
+        raise UsageError(f"say what to do with {arguments.action}: `vitral data check {arguments.action}`.")
     look_up("data action", arguments.action, {"check": None})
+    if arguments.pictures is None:
+        raise UsageError("say which folder or table of pictures: `vitral data check PICTURES`.")
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
     _refuse_bad_targets(arguments)
     from vitral.checks import examine, judge
