@@ -19,6 +19,12 @@ from vitral.config import (
     TrainingConfig,
 )
 
+FINETUNING_RATE = 5e-4
+"""Peak learning rate for fine-tuning on `FEW` pictures and more. Found with ViT-Ti/16 on 4,500 pictures of CIFAR-10."""
+
+FEW = 4_000
+"""Training pictures below which it is less: on 648 pictures of flowers 2e-4 reaches 99.58 %, 5e-4 98.75 %."""
+
 TINY = 24
 """Pixels of the shorter side below which moving a picture by one pixel is moving it far."""
 
@@ -175,8 +181,13 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
     # Enough to learn from few, 10 times in general; on a CPU at most about 13,500 pictures, but all of them 3 times.
-    usual = 10 if facts.gpu else min(10, max(3, 13_500 // facts.pictures))
-    epochs = min(60, max(usual, round(6_000 / facts.pictures)))
+    usual = 10 if facts.gpu else min(6, max(3, 13_500 // facts.pictures))
+    # Few pictures must not move the weights far from where they began: the rate shrinks as their square root.
+    rate = FINETUNING_RATE * min(1.0, math.sqrt(facts.pictures / FEW))
+    if rate < FINETUNING_RATE:
+        reason = f"learning rate {rate:.1e}: fewer than {FEW:,} pictures move the pretrained weights less"
+        said.append(Decision("optimizer.learning_rate", reason))
+    epochs = min(60, max(usual, round(3_900 / facts.pictures)))
     where = "" if usual == 10 else " on a CPU"
     duration = facts.duration or Duration(epochs, "epochs")
     reason = f"{facts.pictures:,} training pictures{where}: {epochs} epochs at {size[0]}x{size[1]}"
@@ -185,7 +196,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
         augmentation=AugmentationConfig(min_area=0.5),
-        optimizer=OptimizerConfig("adamw", 5e-4, 0.05, layer_decay=0.75),
+        optimizer=OptimizerConfig("adamw", float(f"{rate:.1e}"), 0.05, layer_decay=0.75),
         schedule=ScheduleConfig(duration, share(duration, 0.1), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(

@@ -446,7 +446,7 @@ def test_other_processors_are_refused(published: dict[str, Any], said: str) -> N
         processor.preprocessing(published, (224, 224))
 
 
-@pytest.mark.parametrize("kind", processor.DEFAULTS)
+@pytest.mark.parametrize("kind", [kind for kind in processor.DEFAULTS if kind != "MobileViT"])  # by itself refused
 def test_what_a_file_leaves_out_is_the_librarys_own(library: ModuleType, kind: str) -> None:
     theirs = getattr(library, f"{kind}ImageProcessor")()
     told = {name: getattr(theirs, name, None) for name in processor.DEFAULTS[kind]}

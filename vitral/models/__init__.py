@@ -122,14 +122,14 @@ def empty_network(config: Any) -> Network:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves tensors without numbers alone where normal ones should be drawn: for the device "meta" torch would first
+    """Leaves tensors without numbers alone where normal ones should be drawn, or divided: for the device "meta" torch would first
     import 800 modules, which takes longer than loading a model."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = {"tensor": args[0] if args else None, **(kwargs or {})}["tensor"]
-        if func in (torch.nn.init.normal_, torch.Tensor.normal_) and given.is_meta:
+        if func in (torch.nn.init.normal_, torch.Tensor.normal_, torch.Tensor.__itruediv__) and given.is_meta:
             return given
         return func(*args, **(kwargs or {}))
 

@@ -75,7 +75,10 @@ class MaeTransformer(Network):
         width, patch = config.width, config.patch_size
         self.patch_embedding = nn.Conv2d(config.channels, width, kernel_size=patch, stride=patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
-        self.position_embedding = nn.Parameter(mae_sincos2d(config.grid_size, width))
+        with torch.device("cpu"):  # on "meta" even a table would need torch's compiler
+            positions = mae_sincos2d(config.grid_size, width)
+        self.position_embedding = nn.Parameter(torch.empty_like(positions, device=self.class_token.device))
+        self.position_embedding.data.copy_(positions)
         self.dropout = nn.Dropout(config.dropout)
         rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(EncoderBlock(config, rate) for rate in rates)

@@ -18,21 +18,22 @@ from vitral.errors import DataError
 
 def sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 N D"]:
     """Fixed two-dimensional positions as in MoCo v3 and arXiv 2205.01580: sin x, cos x, sin y, cos y."""
-    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid_size), indexing="ij")
-    omega = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4 - 1))
-    angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
-    table = torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)
-    return table.to(torch.float32)[None]
+    return _sincos2d(grid_size, width, width // 4 - 1).to(torch.float32)[None]
 
 
 def mae_sincos2d(grid_size: tuple[int, int], width: int) -> Float[Tensor, "1 t D"]:
     """The fixed positions of MAE's code (arXiv 2111.06377): as `sincos2d` with frequencies that end one step
     earlier, after a row of zeros for the class token."""
-    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid_size), indexing="ij")
-    omega = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
-    table = torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)
+    table = _sincos2d(grid_size, width, width // 4)
     return torch.cat([table.new_zeros(1, width), table]).to(torch.float32)[None]
+
+
+def _sincos2d(grid_size: tuple[int, int], width: int, steps: int) -> Float[Tensor, "N D"]:
+    """In double precision, with frequencies 10,000^(-k / steps)."""
+    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid_size), indexing="ij")
+    omega = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / steps)
+    angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
+    return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)
 
 
 ResizeRule = Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"]

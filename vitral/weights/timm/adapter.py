@@ -62,7 +62,7 @@ def refusal(name: str, published: Mapping[str, Any], others: str) -> VitralError
     except UnavailableError as error:
         return UnavailableError(f"{said}, which only timm reads; without it {others} are read: {error}")
     except UsageError as error:
-        return DataError(f"{said}: only {others} are read, and what the timm that is installed builds ({error})")
+        return DataError(f"{said}: only {others} are read, and what the timm that is installed knows ({error})")
     return DataError(f"{said} with an input that is not of three channels, which is not read.")
 
 
