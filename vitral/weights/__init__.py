@@ -107,7 +107,9 @@ def read(path: str | Path) -> Pretrained:
         described = LAYOUTS[name].describe(stored, config, file.parent)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
-            raise DataError(f"{beside if config else file}: {error}") from error
+            said = str(error)
+            named = said.startswith(str(file.parent))  # another file of the folder may be at fault
+            raise DataError(said if named else f"{beside if config else file}: {said}") from error
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error

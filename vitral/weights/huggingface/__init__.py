@@ -151,4 +151,9 @@ def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preproces
         published = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read as JSON ({error}): copy or download it again.") from error
-    return processor.preprocessing(published, image_size), ()
+    if not isinstance(published, dict):
+        raise DataError(f"{file} must hold a JSON object, not {type(published).__name__}.")
+    try:
+        return processor.preprocessing(published, image_size), ()
+    except (DataError, UsageError) as error:
+        raise DataError(f"{file}: {error}") from error
