@@ -157,7 +157,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "too large a picture": (lambda t, p, m: ["predict", m, p / "test" / "red", "--max-pixels", "9"], 65, "64 pixels"),
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
-    "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be more than 0"),
+    "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be 1e-6 or more"),
     "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 74, "cannot write"),
 }  # fmt: skip
 

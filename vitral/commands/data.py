@@ -65,7 +65,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
     runtime = override(RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if "runtime." in n})
     features = _features_of(arguments.model, runtime.device, threads(runtime.workers), screen)
-    dataset = read(config)
+    dataset = read(config, fewest=1)
     total = sum(map(len, dataset.splits.values()))
     screen.progress(f"looking at {total:,} pictures")
     seen = examine(

@@ -81,7 +81,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
     measured |= more
-    _show(measured, name, screen)
+    _show(measured, name, len(model.classes), screen)
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
@@ -119,9 +119,15 @@ def spread(found: dict[str, Any], name: str) -> str:
     return f" ({100 * ends['low']:.1f} to {100 * ends['high']:.1f})" if ends else ""
 
 
-def _show(found: dict[str, Any], name: str, screen: Screen) -> None:
-    top1, top5 = (f"{found[key]:.2%}{spread(found, key)}" for key in ("top1", "top5"))
-    screen.result(f"{name}: top-1 {top1}, top-5 {top5} of {found['count']:,} pictures")
+def top_sentence(found: dict[str, Any], name: str, classes: int) -> str:
+    """Top-1 and, where that says something, top-5: of five classes it is everything."""
+    shares = {"top1": "top-1", "top5": "top-5"} if classes > 5 else {"top1": "top-1"}
+    said = ", ".join(f"{words} {found[key]:.2%}{spread(found, key)}" for key, words in shares.items())
+    return f"{name}: {said} of {found['count']:,} pictures"
+
+
+def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:
+    screen.result(top_sentence(found, name, classes))
     if "mean_average_precision" in found:
         ends = found["intervals"].get("mean_average_precision")
         shown = f" ({ends['low']:.4f} to {ends['high']:.4f})" if ends else ""

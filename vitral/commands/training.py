@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.evaluate import spread
+from vitral.commands.evaluate import top_sentence
 from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
@@ -82,9 +82,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
     for split in ("validation", "test"):
         if split in result.metrics:
-            found = result.metrics[split]
-            top1, top5 = (f"{found[key]:.2%}{spread(found, key)}" for key in ("top1", "top5"))
-            screen.result(f"{split}: top-1 {top1}, top-5 {top5} of {found['count']:,} pictures")
+            screen.result(top_sentence(result.metrics[split], split, len(planned.dataset.classes)))
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}

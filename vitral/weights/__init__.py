@@ -24,7 +24,7 @@ from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
-from vitral.weights.layout import Described, Layout, without_head
+from vitral.weights.layout import Described, Layout, require_not_deeper, without_head
 from vitral.weights.published import located
 from vitral.weights.report import LoadReport
 from vitral.weights.sources.hugging_face import parsed
@@ -105,6 +105,7 @@ def read(path: str | Path) -> Pretrained:
         raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
     try:
         described = LAYOUTS[name].describe(stored, config, file.parent)
+        require_not_deeper(described.config, stored)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
             said = str(error)

@@ -19,7 +19,7 @@ from vitral.errors import DataError, UsageError
 from vitral.models import family_of
 from vitral.weights.huggingface import beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
 from vitral.weights.huggingface.published import class_names, labels, size
-from vitral.weights.layout import Described, without_head
+from vitral.weights.layout import Described, require_not_deeper, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
 from vitral.weights.stored import Stored
@@ -77,6 +77,7 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
     rule, said = preprocessing_of(folder, config)
     # Convolutional networks take any size, and Transformers writes none for them.
     model, left_out = family.configuration({"image_size": rule.crop, **config}, stored)
+    require_not_deeper(model, stored)
     everything = family.entries(model, None)
     headless = not any(name in stored.shapes for name in _heads(everything, model))
     return Described(

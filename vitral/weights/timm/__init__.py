@@ -17,7 +17,7 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
-from vitral.weights.layout import Described, without_head
+from vitral.weights.layout import DEPTH, Described, require_counts, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
 from vitral.weights.timm import (
@@ -84,6 +84,8 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     """The model that config.json names; it says everything."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = {**config, **config.get("pretrained_cfg", {})}
+    given = published.get("model_args") or {}
+    require_counts({key: value for key, value in given.items() if DEPTH.search(key)}, stored)
     headless = published.get("num_classes") == 0
     if headless:
         published["num_classes"] = 1  # of the zero head, until classes are known
@@ -97,11 +99,25 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     return Described(
         model,
         preprocessing_of(published, model.image_size),
-        tuple(str(label) for label in published.get("label_names", ())),
+        _class_names(published, 0 if headless else model.num_classes),
         dict(published.get("label_descriptions", {})),
         left_out=left_out,
         headless=headless,
     )
+
+
+def _class_names(published: Mapping[str, Any], rows: int) -> tuple[str, ...]:
+    """Names in the order of the head's rows; none where there is no head, or nothing names them.
+
+    Raises:
+        DataError: "label_names" is no list, or has another number of names.
+    """
+    names = published.get("label_names") or []
+    if not isinstance(names, list | tuple) or not all(type(name) in (str, int) for name in names):
+        raise DataError(f"label_names must be a list of class names, not {names!r:.60}.")
+    if rows and names and len(names) != rows:
+        raise DataError(f"label_names names {len(names)} classes, the head has {rows}.")
+    return tuple(map(str, names)) if rows else ()
 
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
