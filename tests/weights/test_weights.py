@@ -243,7 +243,6 @@ DEEP = 1_000_000
         ("bit", {"blocks": [1, DEEP]}),
         ("botnet", {"blocks": [1, 1, 1, DEEP]}),
         ("hybrid", {"patch_size": 1, "width": 32, "depth": 1, "mlp_dim": 64, "num_heads": 2, "blocks": [DEEP]}),
-        ("efficientnet", {"width_factor": 1.0, "depth_factor": 64.0}),
         ("adapter", {"library": "hf", "name": "vit", "settings": json.dumps({"num_hidden_layers": DEEP})}),
         ("adapter", {"library": "timm", "name": "test_vit", "settings": json.dumps({"depth": DEEP})}),
     ],

@@ -14,12 +14,14 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError
 from vitral.models import FAMILIES, family_of
 from vitral.models.adapter import AdapterConfig, settings_of
-from vitral.models.efficientnet import STAGES, EfficientNetConfig
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
 
 DEPTH = re.compile(r"depth|layers|blocks")
 """In the names of other libraries' settings that say how many blocks there are."""
+
+QUICKLY_BUILT = 1024
+"""Blocks that are built in a second or two: where so few do not fit the file, the account of its tensors tells more."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,6 @@ def require_not_deeper(config: Any, stored: Stored) -> None:
         DataError: it has.
     """
     counts: dict[str, Any] = {name: getattr(config, name, 0) for name in ("depth", "depths", "blocks")}
-    if isinstance(config, EfficientNetConfig):
-        counts["depth_factor"] = config.depth_factor * sum(stage.layers for stage in STAGES)
     if isinstance(config, AdapterConfig):
         counts |= {name: value for name, value in settings_of(config).items() if DEPTH.search(name)}
     require_counts(counts, stored)
@@ -77,7 +77,7 @@ def require_counts(counts: Mapping[str, Any], stored: Stored) -> None:
     """Likewise of numbers of blocks: of one number, a tuple of each stage's, or a list in which are others too."""
     for name, value in counts.items():
         blocks = sum(value) if isinstance(value, tuple) else max(_numbers(value), default=0)
-        if blocks > len(stored.shapes):
+        if blocks > max(len(stored.shapes), QUICKLY_BUILT):
             raise DataError(
                 f"{name} makes {blocks:,.0f} blocks, but the file has only {len(stored.shapes):,} tensors: they are "
                 f"not of one model."
