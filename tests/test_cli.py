@@ -17,6 +17,7 @@ import pytest
 import vitral
 from tests.pictures import picture, write_folder
 from vitral.cli import VERBS, main
+from vitral.commands.evaluate import top_sentence
 from vitral.version import VERSION
 from vitral.weights.published import PUBLISHED, cache_folder
 
@@ -325,3 +326,11 @@ def _seconds(words: list[str]) -> float:
     started = time.perf_counter()
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     return time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [(5, "test: top-1 50.00% of 4 pictures"), (6, "test: top-1 50.00%, top-5 75.00% of 4 pictures")],
+)
+def test_top_5_is_said_where_there_are_more_classes(classes: int, said: str) -> None:
+    assert top_sentence({"top1": 0.5, "top5": 0.75, "count": 4}, "test", classes) == said
