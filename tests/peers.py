@@ -20,6 +20,8 @@ from types import ModuleType
 
 import torch
 
+from vitral.errors import UnavailableError
+
 MISSING_OPERATORS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -51,6 +53,11 @@ def _import(name: str) -> ModuleType:
             return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         raise PeerUnavailable(f"{name} does not import here: {error}") from error
+
+
+def missing(_: str, what: str) -> ModuleType:
+    """In the place of `vitral.models.adapter.imported`: no library is there."""
+    raise UnavailableError(f"{what} needs a library that is not installed.")
 
 
 def timm() -> ModuleType:

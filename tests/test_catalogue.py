@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from tests import peers
-from vitral.catalogue import CATALOGUE, PUBLISHED
+from vitral.catalogue import CATALOGUE, PUBLISHED, SOURCES
 from vitral.cli import main
 from vitral.models import VARIANTS, configuration, create_model, family_of
 from vitral.models.counting import parts_of
 from vitral.models.vit import ViTConfig
+from vitral.weights.sources import hugging_face
+from vitral.weights.sources.google import AUGREG, BIT
 
 SMALLEST = {
     min((name for name in CATALOGUE if CATALOGUE[name].family == family), key=lambda name: CATALOGUE[name].macs)
@@ -28,6 +31,21 @@ def test_every_variant_is_in_the_catalogue() -> None:
     }
     assert all(known.image_size == VARIANTS[name].image_size for name, known in CATALOGUE.items())
     assert PUBLISHED.keys() <= CATALOGUE.keys()
+    assert SOURCES.keys() <= CATALOGUE.keys() - PUBLISHED.keys()
+
+
+def test_weights_are_named_as_their_authors_do() -> None:
+    """Names of the hybrids in the AugReg paper leave "ViT-" out; BiT's files are listed."""
+    for name, words in SOURCES.items():
+        if words.startswith("augreg/"):
+            match = re.fullmatch(AUGREG, words)
+            assert match is not None
+            assert match["model"] == name.replace("ViT-", "")
+            assert CATALOGUE[name].image_size == (int(match["side"]),) * 2
+        elif words.startswith("bit/"):
+            assert BIT[words.removeprefix("bit/")] == f"BiT-M-{name.removeprefix('BiT-')}-ILSVRC2012"
+        else:
+            assert hugging_face.parsed(words) is not None
 
 
 @pytest.mark.parametrize("name", sorted(SMALLEST))
@@ -87,7 +105,7 @@ def test_one_model_is_shown_with_its_parts(capsys: pytest.CaptureFixture[str]) -
     assert (document["parameters"], document["macs"]) == (86_567_656, CATALOGUE["ViT-B/16"].macs)
     assert document["score"]["top1"] == 84.53
     assert {part["name"] for part in document["parts"]} >= {"blocks", "head", "norm"}
-    assert main(["models", "ViT-Ti/4"]) == 0  # of no catalogue
+    assert main(["models", "ViT-Ti/4", "--family", "vit"]) == 0  # of no catalogue
     assert "GMACs" in capsys.readouterr().out
 
 
@@ -96,7 +114,9 @@ def test_one_model_is_shown_with_its_parts(capsys: pytest.CaptureFixture[str]) -
     [
         (["--family", "bits"], "did you mean bit"),
         (["ViT-B/1x6"], "did you mean ViT-B/16"),
-        (["--family", "vit", "swin-q"], "Swin"),
+        (["--family", "swin", "swin-q"], "family swin has no model 'swin-q': did you mean Swin-"),
+        (["ViT-B/16", "--family", "swin"], "family swin has no model 'ViT-B/16'"),
+        (["BiT", "--family", "swin"], "family swin has no model 'BiT'"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 import vitral
 from tests.pictures import picture, write_folder
+from vitral.catalogue import PUBLISHED
 from vitral.cli import VERBS, main
-from vitral.commands.evaluate import top_sentence
+from vitral.commands.measuring import headlines
 from vitral.version import VERSION
-from vitral.weights.published import PUBLISHED, cache_folder
+from vitral.weights.sources.cache import cache_folder
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
         "--model.mlp-dim", "32", "--steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0"]  # fmt: skip
@@ -333,4 +334,4 @@ def _seconds(words: list[str]) -> float:
     [(5, "test: top-1 50.00% of 4 pictures"), (6, "test: top-1 50.00%, top-5 75.00% of 4 pictures")],
 )
 def test_top_5_is_said_where_there_are_more_classes(classes: int, said: str) -> None:
-    assert top_sentence({"top1": 0.5, "top5": 0.75, "count": 4}, "test", classes) == said
+    assert headlines({"top1": 0.5, "top5": 0.75, "count": 4}, "test", classes) == [said]

@@ -15,6 +15,7 @@ import torch
 from tests.pictures import COLOURS, picture, write_folder
 from vitral.cli import main
 from vitral.errors import DataError
+from vitral.serving import predictor
 from vitral.serving.predictor import Model, load
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
@@ -242,6 +243,31 @@ def test_flipped_pictures_are_listed_on_the_screen(
 
 
 # probe ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+def test_labels_of_a_model_without_names_are_said_to_be_numbers(
+    verb: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k, colour in enumerate(COLOURS):
+        (tmp_path / "test" / str(k)).mkdir(parents=True)
+        picture(colour, k).save(tmp_path / "test" / str(k) / "0.png")
+    named = load(model)
+    made = Model(named.network, named.preprocessing, None)
+    assert (made.classes, made.named, named.named) == (("0", "1", "2"), False, True)
+    assert not made.with_preprocessing(resize=9).named
+    monkeypatch.setattr(predictor, "load", lambda *_: made)
+    models = ["M"] if verb == "evaluate" else ["M", "M"]
+    assert main([verb, *models, str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("names no classes: labels are taken as their numbers") == len(models)
+
+
+def test_a_probe_says_how_many_neighbours_it_asked(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = write_folder(tmp_path / "few", {"train": 3, "test": 1})
+    assert main(["probe", str(model), str(few), "--method", "knn"]) == 0
+    assert "9 nearest neighbours" in capsys.readouterr().out
 
 
 def test_features_are_probed_in_every_way(worse: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,37 @@ PUBLISHED = {
 ImageNet-21k, then ImageNet-1k at 224 pixels) and of Noisy Student's (arXiv 1911.04252), and timm's own ResNets (arXiv
 2110.00476)."""
 
+SOURCES = {
+    "ViT-L/32": "timm/vit_large_patch32_384.orig_in21k_ft_in1k",
+    "DeiT-Ti-distilled/16": "timm/deit_tiny_distilled_patch16_224.fb_in1k",
+    "DeiT-S-distilled/16": "timm/deit_small_distilled_patch16_224.fb_in1k",
+    "DeiT-B-distilled/16": "timm/deit_base_distilled_patch16_224.fb_in1k",
+    "DeiT-III-S/16": "timm/deit3_small_patch16_224.fb_in1k",
+    "DeiT-III-M/16": "timm/deit3_medium_patch16_224.fb_in1k",
+    "DeiT-III-B/16": "timm/deit3_base_patch16_224.fb_in1k",
+    "DeiT-III-L/16": "timm/deit3_large_patch16_224.fb_in1k",
+    "DeiT-III-H/14": "timm/deit3_huge_patch14_224.fb_in1k",
+    "DINOv2-S/14": "timm/vit_small_patch14_dinov2.lvd142m",
+    "DINOv2-B/14": "timm/vit_base_patch14_dinov2.lvd142m",
+    "DINOv2-L/14": "timm/vit_large_patch14_dinov2.lvd142m",
+    "DINOv2-g/14": "timm/vit_giant_patch14_dinov2.lvd142m",
+    "BEiT-B/16": "timm/beit_base_patch16_224.in22k_ft_in22k_in1k",
+    "BEiT-L/16": "timm/beit_large_patch16_224.in22k_ft_in22k_in1k",
+    "Swin-T": "timm/swin_tiny_patch4_window7_224.ms_in1k",
+    "Swin-S": "timm/swin_small_patch4_window7_224.ms_in1k",
+    "Swin-B": "timm/swin_base_patch4_window7_224.ms_in1k",
+    "Swin-L": "timm/swin_large_patch4_window7_224.ms_in22k_ft_in1k",
+    "R+ViT-Ti/16": "augreg/R+Ti/16@224",
+    "R26+ViT-S/32": "augreg/R26+S/32@224",
+    "R50+ViT-B/16": "timm/vit_base_r50_s16_384.orig_in21k_ft_in1k",
+    "R50+ViT-L/32": "augreg/R50+L/32@224",
+    **{f"BiT-R{size}": f"bit/R{size}-ILSVRC2012" for size in ("50x1", "50x3", "101x1", "101x3", "152x2", "152x4")},
+    "Mixer-B/16": "timm/mixer_b16_224.goog_in21k_ft_in1k",
+    "Mixer-L/16": "timm/mixer_l16_224.goog_in21k_ft_in1k",
+}
+"""What to name to get weights of the other models, as `vitral.weights.published` takes it: their own names fetch
+nothing, as several licences and inputs of other sizes are among them. DINOv2's have no classes."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -53,7 +84,8 @@ class Known:
         parameters: with 1,000 classes.
         macs: multiplications with their additions for one picture of that size.
         score: the published one, where there is one that we know.
-        weights: the repository that its name fetches, where there is one.
+        weights: what gets published ones, where there are any: the repository that its name fetches (`PUBLISHED`), or
+            other words that do (`SOURCES`).
     """
 
     family: str
@@ -139,8 +171,14 @@ _COUNTED = {
 
 _TIMM = "timm's measurement (results-imagenet.csv)"
 _AUGREG = f"{_TIMM} of AugReg weights, ImageNet-21k before"
+_21K = f"{_TIMM}, ImageNet-21k before"
+_1K = f"{_TIMM}, ImageNet-1k alone"
 _BIT = f"{_TIMM} of BiT-M, ImageNet-21k before"
+_NOISY = f"{_TIMM} of Noisy Student's, JFT-300M unlabelled"
 _JFT = "arXiv 2010.11929, JFT-300M before"
+_DISTILLED = f"{_TIMM} of DeiT's, ImageNet-1k and its teacher alone"
+_DINOV2 = "DINOv2's README (arXiv 2304.07193): a linear classifier on frozen features of LVD-142M"
+_MAE = "MAE's FINETUNE.md (arXiv 2111.06377): fine-tuned, ImageNet-1k alone"
 
 _SCORES = {
     # timm's measurements are of the weights that the name fetches, where it fetches any
@@ -151,12 +189,47 @@ _SCORES = {
     "ViT-B/16": Score(84.53, 224, _AUGREG),
     "ViT-B/32": Score(80.73, 224, _AUGREG),
     "ViT-L/16": Score(85.86, 224, _AUGREG),
-    "ViT-L/32": Score(81.51, 384, f"{_TIMM}, ImageNet-21k before"),
+    "ViT-L/32": Score(81.51, 384, _21K),
     "ViT-H/14": Score(88.55, 518, f"{_JFT} (Table 2)"),
+    "DeiT-Ti-distilled/16": Score(74.54, 224, _DISTILLED),
+    "DeiT-S-distilled/16": Score(81.20, 224, _DISTILLED),
+    "DeiT-B-distilled/16": Score(83.38, 224, _DISTILLED),
+    "DeiT-III-S/16": Score(81.38, 224, _1K),
+    "DeiT-III-M/16": Score(83.09, 224, _1K),
+    "DeiT-III-B/16": Score(83.80, 224, _1K),
+    "DeiT-III-L/16": Score(84.77, 224, _1K),
+    "DeiT-III-H/14": Score(85.20, 224, _1K),
+    "DINOv2-S/14": Score(81.1, 224, _DINOV2),
+    "DINOv2-B/14": Score(84.5, 224, _DINOV2),
+    "DINOv2-L/14": Score(86.3, 224, _DINOV2),
+    "DINOv2-g/14": Score(86.5, 224, _DINOV2),
+    "MAE-B/16": Score(83.66, 224, _MAE),
+    "MAE-L/16": Score(85.95, 224, _MAE),
+    "MAE-H/14": Score(86.93, 224, _MAE),
+    "ResNet-18": Score(71.50, 224, f"{_TIMM} of recipe a1, ImageNet-1k alone"),
+    "ResNet-34": Score(76.42, 224, f"{_TIMM} of recipe a1, ImageNet-1k alone"),
+    "ResNet-50": Score(80.38, 224, f"{_TIMM} of recipe a1, ImageNet-1k alone"),
+    "ResNet-101": Score(81.95, 224, f"{_TIMM} of recipe a1h, ImageNet-1k alone"),
+    "ResNet-152": Score(82.82, 224, f"{_TIMM} of recipe a1h, ImageNet-1k alone"),
+    "EfficientNet-B0": Score(78.68, 224, _NOISY),
+    "EfficientNet-B1": Score(81.39, 240, _NOISY),
+    "EfficientNet-B2": Score(82.41, 260, _NOISY),
+    "EfficientNet-B3": Score(84.05, 300, _NOISY),
+    "EfficientNet-B4": Score(85.16, 380, _NOISY),
+    "EfficientNet-B5": Score(86.10, 456, _NOISY),
+    "EfficientNet-B6": Score(86.48, 528, _NOISY),
+    "EfficientNet-B7": Score(86.85, 600, _NOISY),
+    "EfficientNet-L2": Score(88.36, 800, _NOISY),
+    "BEiT-B/16": Score(85.24, 224, _21K),
+    "BEiT-L/16": Score(87.49, 224, _21K),
+    "Swin-T": Score(81.39, 224, _1K),
+    "Swin-S": Score(83.23, 224, _1K),
+    "Swin-B": Score(83.60, 224, _1K),
+    "Swin-L": Score(86.32, 224, _21K),
     "R+ViT-Ti/16": Score(71.80, 224, _AUGREG),
     "R26+ViT-S/32": Score(81.86, 224, _AUGREG),
+    "R50+ViT-B/16": Score(84.99, 384, _21K),
     "R50+ViT-L/32": Score(84.43, 224, _AUGREG),
-    "R50+ViT-B/16": Score(84.99, 384, f"{_TIMM}, ImageNet-21k before"),
     "BiT-R50x1": Score(80.39, 448, _BIT),
     "BiT-R50x2": Score(82.12, 384, f"{_JFT} (Table 6)"),
     "BiT-R50x3": Score(83.98, 448, _BIT),
@@ -166,16 +239,12 @@ _SCORES = {
     "BiT-R152x2": Score(84.47, 448, _BIT),
     "BiT-R152x4": Score(84.94, 480, _BIT),
     "BiT-R200x3": Score(87.22, 384, f"{_JFT} (Table 6)"),
-    "Mixer-B/16": Score(76.62, 224, f"{_TIMM}, ImageNet-21k before"),
-    "Mixer-L/16": Score(72.08, 224, f"{_TIMM}, ImageNet-21k before"),
-    "DeiT-III-B/16": Score(83.80, 224, f"{_TIMM}, ImageNet-1k alone"),
-    "ResNet-152": Score(82.82, 224, f"{_TIMM} of recipe a1h, ImageNet-1k alone"),
-    "EfficientNet-L2": Score(88.36, 800, f"{_TIMM} of Noisy Student's, JFT-300M unlabelled"),
-    "Swin-B": Score(83.60, 224, f"{_TIMM}, ImageNet-1k alone"),
+    "Mixer-B/16": Score(76.62, 224, _21K),
+    "Mixer-L/16": Score(72.08, 224, _21K),
 }
 
 CATALOGUE = {
-    name: Known(family, (side, side), parameters, macs, _SCORES.get(name), PUBLISHED.get(name))
+    name: Known(family, (side, side), parameters, macs, _SCORES.get(name), PUBLISHED.get(name, SOURCES.get(name)))
     for name, (family, side, parameters, macs) in _COUNTED.items()
 }
 """By the papers' names, in the order of `vitral.models.VARIANTS`."""

@@ -15,6 +15,10 @@ from vitral.errors import UsageError
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
+MAX_PIXELS = 89_478_485
+"""Pixels of the largest picture that is decoded unless more are allowed: the limit of Pillow (`Image.MAX_IMAGE_PIXELS`,
+a quarter of a gigabyte of RGB), against small files that unpack to more than the memory holds."""
+
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
 
 
@@ -136,7 +140,7 @@ class DataConfig:
     on_bad_image: Annotated[Literal["fail", "skip"], "an unreadable training picture stops the run, or is left out"] = (
         "fail"
     )
-    max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = 89_478_485
+    max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = MAX_PIXELS
 
     def __post_init__(self) -> None:
         require(

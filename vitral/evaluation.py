@@ -118,9 +118,7 @@ def calibrate(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]
     temperature = fit_temperature(logits, labels, model.multi_label)
     fitted = {"temperature": 1.0 if temperature is None else temperature, "split": split, "fitted_on": count}
     metrics = model.metrics | {"calibration": fitted}
-    calibrated = Model(
-        model.network, model.preprocessing, model.classes, model.descriptions, model.multi_label, metrics
-    )
+    calibrated = model.with_metrics(metrics)
     pictures = f"{count:,} {split} pictures"
     if temperature is None:
         return calibrated, f"probabilities as they come: {pictures} are too few to fit a temperature"
@@ -165,8 +163,14 @@ def probing(model: Model, dataset: Dataset, workers: int, max_pixels: int) -> tu
     return made, tested, unreadable
 
 
-def represent_split(model: Model, split: Split, workers: int, max_pixels: int) -> tuple[np.ndarray, dict[int, str]]:
-    """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0)."""
+def represent_split(
+    model: Model, split: Split, workers: int, max_pixels: int, tell: Callable[[int], object] = int
+) -> tuple[np.ndarray, dict[int, str]]:
+    """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0).
+
+    Args:
+        tell: is told, after each batch, how many pictures are done.
+    """
     found: np.ndarray | None = None
     unreadable: dict[int, str] = {}
     read = model.batches(
@@ -178,4 +182,5 @@ def represent_split(model: Model, split: Split, workers: int, max_pixels: int) -
             rows = model.representations(batch.images).numpy()
             found = np.zeros((len(split), rows.shape[1]), dtype=np.float32) if found is None else found
             found[batch.samples] = rows
+            tell(int(batch.samples.max()) + 1)
     return (np.zeros((len(split), 1), dtype=np.float32) if found is None else found), unreadable

@@ -164,6 +164,12 @@ def _teacher(plan: Plan, device: torch.device, screen: Screen) -> Teacher | None
     if config.distillation.teacher is None:
         return None
     model = load(config.distillation.teacher, str(device))
+    if not model.named or len(set(model.classes)) < len(model.classes):
+        kind = "gives several classes the same name" if model.named else "names no classes"
+        raise UsageError(
+            f"the teacher {config.distillation.teacher} {kind}, so its answers cannot be matched: name a model with "
+            "--distillation.teacher that gives each class a name of its own."
+        )
     missing = [name for name in classes if name not in model.classes]
     if missing:
         raise UsageError(

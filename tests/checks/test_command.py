@@ -14,10 +14,11 @@ from PIL import Image
 
 from tests.checks.photographs import CHANGES, contents, encoded, textured
 from tests.reports.test_page import Page
-from vitral import create_model
+from vitral import create_model, evaluation
 from vitral.cli import main
 from vitral.commands.data import FAIL_ON
 from vitral.config import DataConfig, Preprocessing
+from vitral.data.decode import decode
 from vitral.datasets import read
 from vitral.serving.predictor import Model
 
@@ -158,6 +159,16 @@ def test_a_model_names_a_wrong_label(tmp_path: Path, capsys: Any) -> None:
     assert (split, Path(picture).name, given, suggested) == ("train", "7.png", "red", "blue")
     assert low < high
     assert "Suspected labels" in Page(page).text
+
+
+def test_the_model_sees_pictures_as_large_as_are_allowed(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    network = create_model("ViT-Ti/16", num_classes=2, image_size=32)
+    model = Model(network, Preprocessing(crop=(32, 32)), ("a", "b")).save(tmp_path / "model")
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "decode", lambda source, most: (seen.append(most), decode(source, most))[1])
+        checked(folder, "--model", str(model), "--max-pixels", "100000000", capsys=capsys)
+    assert seen == [100_000_000] * 10
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from vitral.evaluators import PROBES
 from vitral.evaluators.features import Probing, accuracy
 from vitral.evaluators.fewshot import OLDER_L2, Ridge, best_l2, draw, fewshot, fewshot_older, sweep_penalties
 from vitral.evaluators.knn import knn, nearest, vote
-from vitral.evaluators.probe import DECAYS, USUAL_DECAY, Linear, hold_out, linear_probe
+from vitral.evaluators.probe import DECAYS, USUAL_DECAY, hold_out, linear_probe
+from vitral.logistic import Logistic
 
 
 def features(width: int = 12, each: int = 30, spread: float = 2.5) -> Probing:
@@ -114,7 +115,7 @@ def test_fewer_pictures_than_neighbours_all_vote() -> None:
 def test_the_linear_classifier_equals_scikit_learns(decay: float) -> None:
     linear = pytest.importorskip("sklearn.linear_model", reason="the oracle, scikit-learn, is not installed")
     data = features()
-    made = Linear(data.train, data.train_labels, 4, decay)
+    made = Logistic(data.train, data.train_labels, 4, decay)
     x = (data.train - data.train.mean(0, dtype=np.float64)) / (data.train.std(0, dtype=np.float64) + 1e-5)
     oracle = linear.LogisticRegression(C=1 / (decay * len(x)), tol=1e-10, max_iter=5000).fit(x, data.train_labels)
     scores = made.scores(data.train).softmax(dim=1).numpy()
@@ -128,7 +129,7 @@ def test_the_decay_is_chosen_on_held_out_pictures_and_all_are_learned_from() -> 
     best = max(row["held_out"] for row in made["tried"])
     (chosen,) = [row for row in made["tried"] if row["weight_decay"] == made["weight_decay"]]
     assert chosen["held_out"] == best
-    final = Linear(data.train, data.train_labels, 4, made["weight_decay"])
+    final = Logistic(data.train, data.train_labels, 4, made["weight_decay"])
     assert made["linear"] == accuracy(final.scores(data.test).argmax(dim=1).numpy(), data.test_labels)
 
 

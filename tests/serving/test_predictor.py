@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def model(patch: int, width: int, heads: int, size: int, classes: int, **changes
     return Model(network, Preprocessing((size, size), size), [f"c{k}" for k in range(classes)])
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads, also where the tests' process was given one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(
     ("shape", "changes"),
     [

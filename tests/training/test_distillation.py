@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.pictures import write_folder
+from vitral import run
 from vitral.config import DataConfig, DistillationConfig, Duration, LossConfig, Preprocessing, RunConfig
 from vitral.console import Screen
 from vitral.data.preprocessing import normalise
@@ -154,6 +155,19 @@ def test_a_teacher_that_does_not_know_the_classes_is_refused(pictures: Path, tmp
     teacher = teacher_of(tmp_path / "t", ["something", "else"])
     with pytest.raises(UsageError, match="the teacher does not know .* of the .* classes"):
         train(pictures, tmp_path / "run", distillation__teacher=str(teacher), distillation__kind="hard")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(None, "names no classes"), (["red", "red", "blue", "green"], "the same name")]
+)
+def test_a_teacher_whose_answers_cannot_be_told_is_refused(
+    pictures: Path, tmp_path: Path, tiny: None, names: list[str] | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network(ViTConfig(4, 16, 1, 32, 2, (12, 12), len(names or "four")))
+    teacher = Model(network, Preprocessing((12, 12), 12), names)
+    monkeypatch.setattr(run, "load", lambda *_: teacher)
+    with pytest.raises(UsageError, match=said):
+        train(pictures, tmp_path / "run", distillation__teacher="T", distillation__kind="hard")
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_bfloat16_is_read(tmp_path: Path) -> None:
         ("vit", lambda f: f.update({"embedding/kernel": np.zeros((4, 2, 3, 32))}), "patches are of 4x2"),
         ("vit", lambda f: f.update({"MAPHead_0/probe": np.zeros((1, 1, 32))}), "both are not read"),
         ("vit", lambda f: f.update({"Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel": np.zeros((32, 32))}), "3 dimensions were expected"),
-        ("mixer", lambda f: f.pop("head/kernel"), "has no head/kernel"),
+        ("mixer", lambda f: f.pop("head/kernel"), "left over head/bias"),
         ("mixer", lambda f: f.update({"MixerBlock_0/token_mixing/Dense_0/kernel": np.zeros((15, 8))}), "15 positions"),
         ("bit", lambda f: f.update({"resnet/root_block/standardized_conv2d/kernel": np.zeros((7, 7, 3, 40))}), "40 channels"),
         ("hybrid", lambda f: f.pop("block2/unit2/conv2/kernel"), "missing block2/unit2/conv2/kernel"),
@@ -287,12 +287,29 @@ def test_an_empty_head_and_a_missing_one_are_told(tmp_path: Path) -> None:
     assert any("all zeros" in note for note in read(stored(file, tmp_path / "b")).described.notes)
     headless = {name: value for name, value in file.items() if not name.startswith("head")}
     pretrained = read(stored(headless, tmp_path / "c"))
-    assert any("no head" in note for note in pretrained.described.notes)
-    with pytest.raises(DataError, match="missing head.weight"):
-        build(pretrained)
+    assert pretrained.described.headless
     network, report = build(pretrained, ["x", "y"])
     assert network(torch.randn(1, 3, 16, 16)).shape == (1, 2)
     assert report.reinitialised == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize("kind", ["vit", "hybrid", "bit", "mixer"])
+def test_a_file_without_a_head_goes_there_and_back(kind: str, tmp_path: Path) -> None:
+    file = {
+        name: value
+        for name, value in arrays(CONFIGS[kind], tmp_path / "a").items()
+        if not re.search(r"(^|/)head/", name)
+    }
+    pretrained = read(stored(file, tmp_path / "b"))
+    network, report = build(pretrained)
+    assert "the file has no head: one of zeros for 1 classes is put on" in report.notes
+    assert not network.head.weight.any()
+    place = tmp_path / "c"
+    place.mkdir()
+    google.write(place, pretrained.described, network.state_dict())
+    with np.load(place / "model.npz") as again:
+        assert set(again) == set(file)
+        assert all(np.array_equal(again[name], file[name]) for name in file)
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,11 @@ from tests.pictures import picture
 from vitral.config import Preprocessing
 from vitral.data.preprocessing import normalise, prepare
 from vitral.errors import DataError, UsageError
-from vitral.models import build_network
-from vitral.models.beit import BEiTConfig
+from vitral.models import beit, build_network, vit
 from vitral.models.masked_autoencoder import MaskedAutoencoder
 from vitral.models.vit import ViTConfig
 from vitral.weights import build, huggingface, read
+from vitral.weights.conversion import convert
 from vitral.weights.huggingface import processor
 from vitral.weights.layout import Described
 
@@ -165,7 +165,8 @@ def test_names_of_a_model_in_memory_are_read_too(theirs: tuple[Any, Path, bool],
     place = tmp_path / "memory"
     place.mkdir()
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, place / "model.safetensors")
-    (place / "config.json").write_text((folder / "config.json").read_text())
+    for name in ("config.json", "preprocessor_config.json"):
+        (place / name).write_text((folder / name).read_text())
     from_disk, from_memory = (build(read(path))[0].state_dict() for path in (folder, place))
     assert all(torch.equal(from_disk[name], from_memory[name]) for name in from_disk)
 
@@ -205,6 +206,7 @@ def test_a_model_without_a_head_keeps_its_pooler_for_fine_tuning(library: Module
 def test_a_network_saved_without_its_head_goes_there_and_back(library: ModuleType, tmp_path: Path, name: str) -> None:
     model = perturbed(MODELS[name][0](library).base_model)
     model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     pretrained = read(tmp_path)
     assert (pretrained.described.headless, pretrained.classes) == (True, ())
     (tmp_path / "ours").mkdir()
@@ -212,6 +214,45 @@ def test_a_network_saved_without_its_head_goes_there_and_back(library: ModuleTyp
     again = library.AutoModel.from_pretrained(tmp_path / "ours").eval().state_dict()
     unused = [key for key in model.state_dict() if "mask_token" in key or key.startswith("pooler.dense")]
     assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items() if key not in unused)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("dinov2", "timm"), ("dinov2", "dinov2"), ("beit", "timm"), ("beit", "microsoft")]
+)
+def test_the_initial_layer_scale_stands_in_no_conversions_way(
+    library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, layout: str
+) -> None:
+    monkeypatch.setitem(vit.SIZES, "S", vit.SIZES["mu"])  # so that other layouts know the sizes of tiny networks
+    monkeypatch.setitem(beit.SIZES, "B", vit.SIZES["mu"])
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if name == "dinov2":
+        model = library.Dinov2Model(
+            library.Dinov2Config(**{**DINO, **shape, "patch_size": 14, "image_size": 28, "mlp_ratio": 4})
+        )
+    else:
+        more = {"intermediate_size": 128, "patch_size": 16, "image_size": 32, "use_relative_position_bias": True}
+        more |= {"layer_scale_init_value": 0.3}
+        model = library.BeitForImageClassification(library.BeitConfig(**(SMALL | shape | more)))
+    perturbed(model).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    _, report = convert(read(tmp_path), layout, None, lambda *_: "")
+    assert "layer_scale" in {what for what, _, _ in report.changed}
+    slightly = [line for line in report.losses() if "scores differ slightly" in line]
+    assert ["layer_norm_eps was 1e-12" in line for line in slightly] == [True] * (name == "beit")
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-3])
+def test_another_layer_norm_is_told_where_it_is_small_and_refused_where_not(
+    library: ModuleType, tmp_path: Path, eps: float
+) -> None:
+    model = library.ViTForImageClassification(library.ViTConfig(**SMALL, layer_norm_eps=eps))
+    model.save_pretrained(tmp_path)
+    if eps == 1e-3:
+        with pytest.raises(UsageError, match=r"no place for layer_norm_eps 0\.001"):
+            convert(read(tmp_path), "timm", None, lambda *_: "")
+        return
+    _, report = convert(read(tmp_path), "timm", None, lambda _, said: "\n".join(said))
+    assert ("layer_norm_eps", "1e-12", "1e-06") in report.changed
 
 
 # Masked autoencoders --------------------------------------------------------------------------------
@@ -223,6 +264,7 @@ def autoencoder(request: pytest.FixtureRequest, library: ModuleType, tmp_path: P
     config = library.ViTMAEConfig(**SMALL, **deeper, decoder_num_hidden_layers=1, norm_pix_loss=True)
     model = perturbed(library.ViTMAEForPreTraining(config))
     model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     file = tmp_path / "model.safetensors"
     if request.param == "memory":
         save_file(model.state_dict(), file)
@@ -334,6 +376,38 @@ def test_transformers_prepares_a_picture_the_same(library: ModuleType, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("EfficientNet", {}),
+        ("EfficientNet", {"rescale_offset": True, "include_top": False, "image_mean": [0.1, 0.2, 0.3]}),
+        ("EfficientNet", {"rescale_offset": True, "image_std": [0.2, 0.3, 0.4]}),
+        ("Levit", {}),
+        ("MobileNetV1", {}),
+        ("MobileNetV2", {}),
+        ("MobileViT", {"do_flip_channel_order": False, "size": {"shortest_edge": 288}}),
+        ("PoolFormer", {}),
+        ("PoolFormer", {"crop_pct": 0.8, "size": {"height": 64, "width": 64}, "crop_size": 64}),
+        ("Pvt", {}),
+        ("Segformer", {}),
+        ("Siglip", {}),
+    ],
+)
+def test_a_processor_of_few_words_prepares_a_picture_the_same(
+    library: ModuleType, kind: str, said: dict[str, Any]
+) -> None:
+    rule = processor.preprocessing({"image_processor_type": f"{kind}ImageProcessor", **said}, (224, 224))
+    image = picture("red", 3).resize((128, 192))
+    ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = getattr(library, f"{kind}ImageProcessorPil")(**said)
+        given = theirs(image, return_tensors="pt").pixel_values
+    # Two units of uint8 where both passes of a bicubic resampling round differently.
+    torch.testing.assert_close(ours, given, atol=2.02 / 255 / min(rule.std), rtol=0)
+    assert (ours - given).abs().mean() < 0.1 / 255 / min(rule.std)
+
+
+@pytest.mark.parametrize(
     ("published", "expected"),
     [
         ({"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "image_mean": [0.5] * 3, "resample": 2},
@@ -344,9 +418,9 @@ def test_transformers_prepares_a_picture_the_same(library: ModuleType, tmp_path:
           "crop_size": {"height": 224, "width": 224}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
          Preprocessing((224, 224), 256, "bicubic")),
         ({"feature_extractor_type": "ConvNextFeatureExtractor", "size": {"shortest_edge": 224}, "crop_pct": 0.875,
-          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((224, 224), 256, "bilinear")),
+          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((224, 224), 256, "bicubic")),
         ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384},
-          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((384, 384), (384, 384), "bilinear")),
+          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, Preprocessing((384, 384), (384, 384), "bicubic")),
         ({"image_processor_type": "ViTImageProcessor", "rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3,
           "image_std": [1.0] * 3}, Preprocessing((224, 224), (224, 224), "bilinear")),
         ({"image_processor_type": "ViTImageProcessorFast", "do_normalize": False},
@@ -362,6 +436,9 @@ def test_published_processors_are_understood(published: dict[str, Any], expected
     [
         ({"image_processor_type": "PerceiverImageProcessor"}, "PerceiverImageProcessor is not read"),
         ({"resample": 1}, "resample 1 is not read"),
+        ({"image_processor_type": "MobileViTImageProcessor"}, "MobileViTImageProcessor gives blue before red"),
+        ({"do_pad": True}, "puts borders around pictures"),
+        ({"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": False}, "resized to 224 and cut"),
     ],
 )
 def test_other_processors_are_refused(published: dict[str, Any], said: str) -> None:
@@ -449,6 +526,40 @@ def test_an_oblong_beit_is_refused_both_ways(library: ModuleType, tmp_path: Path
     library.BeitForImageClassification(library.BeitConfig(**shape)).save_pretrained(tmp_path)
     with pytest.raises(DataError, match="only square inputs"):
         read(tmp_path)
-    config = BEiTConfig(patch_size=4, width=32, depth=1, mlp_dim=64, num_heads=2, image_size=(16, 24), num_classes=3)
+    config = beit.BEiTConfig(
+        patch_size=4, width=32, depth=1, mlp_dim=64, num_heads=2, image_size=(16, 24), num_classes=3
+    )
     with pytest.raises(UsageError, match="only square inputs"):
         huggingface.write(tmp_path, Described(config, Preprocessing()), build_network(config).state_dict())
+
+
+@pytest.mark.parametrize("kind", processor.DEFAULTS)
+def test_what_a_file_leaves_out_is_the_librarys_own(library: ModuleType, kind: str) -> None:
+    theirs = getattr(library, f"{kind}ImageProcessor")()
+    told = {name: getattr(theirs, name, None) for name in processor.DEFAULTS[kind]}
+    told["resample"], told["do_center_crop"] = int(told["resample"]), bool(told["do_center_crop"])
+    named = {"image_processor_type": f"{kind}ImageProcessor"}
+    for name in ("size", "crop_size"):
+        told[name] = None if told.get(name) is None else {k: v for k, v in dict(told[name]).items() if v is not None}
+    assert processor.preprocessing(named, (224, 224)) == processor.preprocessing(named | told, (224, 224))
+    for name in ("resample", "image_mean", "image_std", "crop_pct"):
+        expected, ours = told.get(name), processor.DEFAULTS[kind].get(name)
+        assert (list(ours) if isinstance(ours, tuple) else ours) == (
+            list(expected) if isinstance(expected, tuple) else expected
+        )
+
+
+@pytest.mark.parametrize("name", ["vit", "beit", "swin", "deit", "dinov2", "bit", "resnet"])
+def test_preprocessing_that_nothing_tells_is_asked_for(library: ModuleType, tmp_path: Path, name: str) -> None:
+    MODELS[name][0](library).save_pretrained(tmp_path)
+    if name in ("vit", "beit"):  # Google's and Microsoft's were trained as their processors are by themselves
+        rule = {"vit": "bilinear", "beit": "bicubic"}[name]
+        assert read(tmp_path).preprocessing == Preprocessing((16, 16), (16, 16), rule)
+        return
+    with pytest.raises(
+        DataError, match=r"there is no preprocessor_config\.json in .* put one there, like (.*)\."
+    ) as told:
+        read(tmp_path)
+    example = str(told.value).partition("like ")[2].removesuffix(".")
+    (tmp_path / "preprocessor_config.json").write_text(example)
+    assert read(tmp_path).preprocessing.mean == (0.485, 0.456, 0.406)

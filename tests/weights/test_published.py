@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from vitral.catalogue import PUBLISHED
 from vitral.errors import UnavailableError, UsageError
 from vitral.serving.predictor import load
-from vitral.weights.published import FILES, PUBLISHED, cache_folder, fetch, located
+from vitral.weights.published import fetch, located
 from vitral.weights.sources import download
+from vitral.weights.sources.cache import cache_folder
+from vitral.weights.sources.hugging_face import FILES
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -77,6 +80,11 @@ def test_offline_asks_nobody(server: type[Server], monkeypatch: pytest.MonkeyPat
 def test_an_unpublished_name_lists_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean ViT-B/16"):
         fetch("ViT-B/61")
+
+
+def test_a_name_that_fetches_nothing_says_what_does() -> None:
+    with pytest.raises(UsageError, match=r"name the weights themselves, timm/swin_tiny_patch4_window7_224.ms_in1k\."):
+        fetch("Swin-T")
 
 
 def test_a_name_stands_for_its_weights_and_a_path_for_itself(

@@ -21,8 +21,9 @@ from safetensors.torch import save
 
 from vitral.errors import DataError, MissingInputError, UnavailableError, UsageError
 from vitral.weights import read
-from vitral.weights.published import cache_folder, located
+from vitral.weights.published import located
 from vitral.weights.sources import cache, download, google, hugging_face, progress
+from vitral.weights.sources.cache import cache_folder
 
 COLUMNS = "name ds filename final_val adapt_ds adapt_resolution adapt_final_val adapt_filename"
 

@@ -6,7 +6,10 @@ import argparse
 import json
 import os
 import pickle
+import socket
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from tests.places import WEIGHTS
 from vitral.errors import DataError
 from vitral.weights.stored import open_stored, unpickling
-from vitral.weights.stored.pickled import check
+from vitral.weights.stored.npz import NpzFile
+from vitral.weights.stored.pickled import PickledFile, check
+from vitral.weights.stored.safetensors import SafetensorsFile
 
 ARRAYS: dict[str, np.ndarray] = {
     "head/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -39,7 +44,7 @@ def test_an_npz_gives_what_numpy_gives(tmp_path: Path, save: Any) -> None:
     with path.open("wb") as file:
         save(file, **ARRAYS)
     stored = open_stored(path)
-    assert stored.kind == "npz"
+    assert isinstance(stored, NpzFile)
     with np.load(path, allow_pickle=False) as theirs:
         assert list(stored.shapes) == list(theirs.files)
         for name in theirs.files:
@@ -140,7 +145,7 @@ def test_a_flipped_bit_in_the_numbers_is_seen(tmp_path: Path) -> None:
 
 def assert_gives(path: Path, expected: dict[str, torch.Tensor]) -> tuple[str, ...]:
     stored = open_stored(path)
-    assert stored.kind == "pickle"
+    assert isinstance(stored, PickledFile)
     assert stored.path == path
     assert sorted(stored.shapes) == sorted(expected)
     for name, value in expected.items():
@@ -167,6 +172,9 @@ def test_a_checkpoint_of_deit_gives_its_model_and_leaves_nothing_behind(
 def converted(source: Path, monkeypatch: pytest.MonkeyPatch, memory: int = 1 << 30) -> dict[str, Any]:
     """What the other process says of a file, said in this one."""
     monkeypatch.setattr(unpickling, "limit_memory", lambda allowed: None)
+    monkeypatch.setattr(unpickling, "refuse_all_but", lambda target: None)  # a hook would stay for good
+    monkeypatch.setattr(unpickling, "leave_network", lambda: None)
+    monkeypatch.setattr(unpickling.sys, "dont_write_bytecode", sys.dont_write_bytecode)
     said: list[str] = []
     monkeypatch.setattr("builtins.print", said.append)
     threads = torch.get_num_threads()
@@ -241,6 +249,58 @@ def test_a_pickle_that_runs_something_is_refused_and_does_not_run(tmp_path: Path
     assert not (tmp_path / "ran").exists()
 
 
+def confined(place: Path, deed: str, hook: bool = True) -> str:
+    """What becomes of a deed in a process that is guarded as the one that reads a .pth is."""
+    program = f"""
+import os, socket, subprocess, sys
+sys.path.insert(0, {str(Path(unpickling.__file__).parent)!r})
+import unpickling
+unpickling.leave_network()
+unpickling.limit_memory(1 << 28)
+if {hook}:
+    unpickling.refuse_all_but({str(place / "target")!r})
+try:
+    {deed}
+    print("done")
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("socket.create_connection(('127.0.0.1', 9))", "it wants socket."),
+        ("subprocess.run(['touch', 'ran'])", "it wants subprocess.Popen"),
+        ("os.system('touch ran')", "it wants os.system"),
+        ("os.execv('/bin/true', ['true'])", "it wants os.exec"),
+        ("os.posix_spawn('/bin/true', ['true'], {})", "it wants os.posix_spawn"),
+        ("os.fork()", "it wants os.fork"),
+        ("os.remove('ran')", "it wants os.remove"),
+        ("open('ran', 'w')", "write a file of its own"),
+        ("os.open('ran', os.O_CREAT | os.O_RDWR)", "write a file of its own"),
+        ("open('{place}/target', 'w').close()", "done"),
+        ("open(os.devnull).close()", "done"),
+    ],
+)
+def test_the_process_that_reads_a_pth_can_do_little_else(tmp_path: Path, deed: str, said: str) -> None:
+    assert said in confined(tmp_path, deed.format(place=tmp_path) if "{place}" in deed else deed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process leave the network")
+def test_without_the_hook_there_is_still_no_network_and_no_large_file(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach = f"socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        answer = confined(tmp_path, reach, hook=False)
+    large = f"os.truncate(os.open({str(tmp_path / 'large')!r}, os.O_CREAT | os.O_RDWR), 1 << 30)"
+    assert "File too large" in confined(tmp_path, large, hook=False)
+    if answer == "done":
+        pytest.skip("this system does not let a process leave the network")
+    assert "unreachable" in answer
+
+
 # What is no file of weights ------------------------------------------------------------------------
 
 
@@ -262,7 +322,7 @@ def test_what_is_no_file_of_weights_says_so(tmp_path: Path, content: bytes, said
 
 def test_a_safetensors_file_with_another_ending_is_one(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "w.pth")
-    assert open_stored(tmp_path / "w.pth").kind == "safetensors"
+    assert isinstance(open_stored(tmp_path / "w.pth"), SafetensorsFile)
     assert torch.equal(open_stored(tmp_path / "w.pth").tensor("a"), torch.ones(3))
 
 

@@ -164,9 +164,10 @@ class _Nothing:
     ],
 )
 def test_what_timm_varies_beyond_is_refused(
-    library: ModuleType, case: str, change: dict[str, Any], said: str, tmp_path: Path
+    library: ModuleType, case: str, change: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(library, case, tmp_path)
+    monkeypatch.setattr("vitral.models.adapter.imported", peers.missing)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(DataError, match=said):
@@ -205,8 +206,9 @@ AUTHORS = {"swin": authors_swin, "beit": authors_beit}
 def test_the_authors_files_give_timms_logits(library: ModuleType, case: str, tmp_path: Path) -> None:
     theirs, images = saved(library, case, tmp_path)
     (tmp_path / "config.json").unlink()
+    (tmp_path / "model.safetensors").unlink()
     state = AUTHORS[case](theirs)
-    save_file(state, tmp_path / "model.safetensors")
+    save_file(state, tmp_path / f"{CASES[case][0]}_ft22kto1k.safetensors")
     pretrained = read(tmp_path)
     network, report = build(pretrained)
     with torch.no_grad():
@@ -264,7 +266,7 @@ def test_a_pth_of_the_authors_is_read(tmp_path: Path) -> None:
 )
 def test_the_authors_preprocessing_follows_from_the_size(config: Any, expected: Any, tmp_path: Path) -> None:
     shapes = {n: tuple(v.shape) for n, v in _authors(config).items()}
-    described = microsoft.describe(_Shapes(shapes), {}, tmp_path)
+    described = microsoft.describe(_Shapes(shapes), {"architecture": "beit"}, tmp_path)
     found = described.preprocessing
     assert (described.config.image_size, found.resize, found.interpolation) == (*expected, "bicubic")
     assert found.mean == ((0.485, 0.456, 0.406) if isinstance(config, SwinConfig) else (0.5, 0.5, 0.5))
@@ -282,6 +284,22 @@ def _authors(config: Any) -> dict[str, torch.Tensor]:
 class _Shapes:
     def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
         self.shapes = shapes
+
+
+def test_colours_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
+    tensors = _authors(BEiTConfig(4, 32, 1, 64, 2, (16, 16), 3))
+    made = {n: torch.zeros(v.shape) for n, v in tensors.items()}
+    save_file(made, tmp_path / "finetuned.safetensors")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match='"beitv2"} as config.json beside it'):
+        read(tmp_path)
+    half, imagenet = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+    for version, mean in (("beit", half), ("beitv2", imagenet)):
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": version}))
+        pretrained = read(tmp_path)
+        assert (pretrained.layout, pretrained.preprocessing.mean) == ("microsoft", mean)
+    microsoft.write(tmp_path / "out", pretrained.described, build(pretrained)[0].state_dict())
+    assert read(tmp_path / "out").described == pretrained.described
 
 
 def test_files_that_are_not_fine_tuned_say_so(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import peers
+from vitral.cli import main
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import bit, build_network, configuration, hybrid
-from vitral.weights import build, read, timm
+from vitral.models.adapter import AdapterConfig
+from vitral.weights import build, google, read, timm
 from vitral.weights.layout import Described
 
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
@@ -56,7 +58,7 @@ def shallow(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 def constructed(library: ModuleType, name: str, **arguments: Any) -> torch.nn.Module:
     """timm's model without its slow initial values: random ones, nothing at zero or one.
 
-    Filters are so large that what is added to their deviations does not show: timm adds other numbers than the authors.
+    Filters are so small that what is added to their deviations shows.
     """
     with torch.device("meta"):
         model = library.create_model(name, num_classes=3, **arguments)
@@ -64,7 +66,7 @@ def constructed(library: ModuleType, name: str, **arguments: Any) -> torch.nn.Mo
     generator = torch.Generator().manual_seed(0)
     for key, parameter in model.named_parameters():
         filters = parameter.ndim == 4 and "patch_embed.proj" not in key and "head" not in key and "stem.proj" not in key
-        std = 1e3 if filters else parameter[0].numel() ** -0.5 if parameter.ndim == 2 else 0.3
+        std = 1e-3 if filters else parameter[0].numel() ** -0.5 if parameter.ndim == 2 else 0.3
         parameter.data.normal_(1.0 if "norm" in key and "weight" in key else 0.0, std, generator=generator)
     return model
 
@@ -92,7 +94,7 @@ def test_timms_model_and_ours_agree_both_ways(library: ModuleType, tmp_path: Pat
     with torch.no_grad():
         expected = theirs(images)
         assert float(expected.std()) > 0.01
-        torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(network(images), expected, atol=1e-5, rtol=1e-5)
 
     written = tmp_path / "ours"
     written.mkdir()
@@ -126,7 +128,7 @@ def test_what_the_name_does_not_say_is_told_to_timm(library: ModuleType, tmp_pat
 @pytest.mark.parametrize(
     ("pool", "extra", "said"),
     [
-        ("avg", {"cls_token": torch.zeros(1, 1, 192)}, "beside a class token"),
+        ("avg", {"cls_token": torch.zeros(1, 1, 192)}, "without fc_norm"),
         ("avg", {"fc_norm.weight": torch.zeros(192)}, "fc_norm"),
         ("max", {}, "token, avg, map are read"),
     ],
@@ -139,6 +141,126 @@ def test_other_ways_of_pooling_are_refused(
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match=said):
         read(tmp_path)
+
+
+# What a configuration says beside the name ---------------------------------------------------------
+
+
+def described_by(name: str, arguments: dict[str, Any], **published: Any) -> Described:
+    """As timm's config.json says it, beside a file of no tensors."""
+    config = {"architecture": name, "model_args": arguments, "pretrained_cfg": published}
+    return timm.describe(SimpleNamespace(shapes={}), config, Path())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vit_tiny_patch16_224", {"act_layer": "quick_gelu"}),
+        ("vit_tiny_patch16_224", {"qk_norm": True}),
+        ("vit_small_patch14_dinov2", {"act_layer": "relu"}),
+        ("vit_small_patch14_dinov2", {"pre_norm": True}),
+        ("deit_tiny_distilled_patch16_224", {"act_layer": "silu"}),
+        ("deit_tiny_distilled_patch16_224", {"reg_tokens": 4}),
+        ("vit_small_r26_s32_224", {"padding_same": False}),
+        ("resnetv2_50x1_bit", {"output_stride": 8}),
+        ("mixer_s32_224", {"act_layer": "gelu_tanh"}),
+        ("beit_base_patch16_224", {"act_layer": "gelu_tanh"}),
+        ("swin_tiny_patch4_window7_224", {"ape": True}),
+        ("resnet18", {"output_stride": 8}),
+        ("resnet18", {"global_pool": "max"}),
+        ("efficientnet_b0", {"act_layer": "relu"}),
+    ],
+)
+def test_what_makes_another_network_is_refused_without_timm(
+    name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitral.models.adapter.imported", peers.missing)
+    ((argument, value),) = arguments.items()
+    with pytest.raises(DataError, match=rf"(another {argument}|the activation|pool by) .*{value}"):
+        described_by(name, arguments)
+
+
+def test_a_mae_with_another_activation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitral.models.adapter.imported", peers.missing)
+    config = {"architecture": "vit_base_patch16_224", "global_pool": "avg", "model_args": {"act_layer": "relu"}}
+    stored = SimpleNamespace(shapes={"cls_token": (1, 1, 768), "fc_norm.weight": (768,)})
+    with pytest.raises(DataError, match="activation 'relu'"):
+        timm.describe(stored, config, Path())
+    config["model_args"]["act_layer"] = "gelu_tanh"
+    assert timm.describe(stored, config, Path()).config.gelu == "tanh"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224", "resnetv2_50x1_bit",
+     "mixer_s32_224", "beit_base_patch16_224", "swin_tiny_patch4_window7_224", "resnet18", "efficientnet_b0",
+     "vit_small_r26_s32_224"],
+)  # fmt: skip
+def test_sizes_are_the_constructors_before_the_published_ones(name: str) -> None:
+    arguments = {"img_size": [64, 96], "in_chans": 1, "num_classes": 7, "drop_path_rate": 0.2}
+    config = described_by(name, arguments, input_size=[3, 32, 32], num_classes=5).config
+    assert (config.image_size, config.channels, config.num_classes) == ((64, 96), 1, 7)
+
+
+@pytest.mark.parametrize("name", ["deit3_small_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224"])
+def test_the_tanh_gelu_is_read(name: str) -> None:
+    assert described_by(name, {"act_layer": "gelu_tanh"}).config.gelu == "tanh"
+    assert described_by(name, {}).config.gelu == described_by(name, {"act_layer": "gelu"}).config.gelu == "exact"
+
+
+def test_timm_itself_takes_what_no_family_has(library: ModuleType, tmp_path: Path) -> None:
+    name, arguments = "vit_tiny_patch16_224", {"depth": 1, "act_layer": "quick_gelu", "img_size": 32}
+    theirs = constructed(library, name, **arguments)
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    config = {"architecture": name, "num_classes": 3, "global_pool": "token", "model_args": arguments}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {"input_size": [3, 32, 32]}}))
+    pretrained = read(tmp_path)
+    assert isinstance(pretrained.config, AdapterConfig)
+    network, _ = build(pretrained)
+    images = torch.randn(2, 3, 32, 32)
+    (tmp_path / "out").mkdir()
+    timm.write(tmp_path / "out", pretrained.described, network.state_dict())
+    opened = library.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    with torch.no_grad():
+        for other in (network, opened):
+            torch.testing.assert_close(other(images), theirs(images), atol=1e-6, rtol=1e-6)
+    assert read(tmp_path / "out").described == pretrained.described
+
+
+def test_other_cuts_are_refused() -> None:
+    with pytest.raises(DataError, match="crop_mode 'border' is not read"):
+        described_by("vit_tiny_patch16_224", {}, crop_mode="border")
+
+
+@pytest.mark.parametrize(
+    ("variant", "named"),
+    [
+        ("R26+ViT-S/32", {"group_norm_eps", "filter_std_eps", "filter_variance_eps"}),
+        ("BiT-R50x1", {"filter_variance_eps"}),
+    ],
+)
+def test_numbers_that_timm_fixes_are_told_in_the_report_and_the_card(
+    variant: str, named: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    families = {"R26+ViT-S/32": hybrid, "BiT-R50x1": bit}
+    config = replace(families[variant].VARIANTS[variant], image_size=(64, 64), num_classes=3)
+    network = build_network(config)
+    (tmp_path / "google").mkdir()
+    google.write(tmp_path / "google", Described(config, Preprocessing((64, 64), (64, 64))), network.state_dict())
+    for source, to in (("google", "timm"), ("timm", "google2")):
+        layout = to.removesuffix("2")
+        assert main(["convert", str(tmp_path / source), "--to", layout, "--out", str(tmp_path / to), "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert {what for what, _, _ in document["write"]["changed"]} >= named
+        card = (tmp_path / to / "README.md").read_text()
+        assert card.count("with which scores differ slightly") == len(named)
+    assert read(tmp_path / "google2").config == config
+
+
+def test_a_mixer_with_the_tanh_gelu_is_not_written_as_another(tmp_path: Path) -> None:
+    described = Described(configuration("Mixer-S/32", gelu="tanh"), Preprocessing())
+    with pytest.raises(UsageError, match="timm computes Mixers with the exact GELU"):
+        timm.write(tmp_path, described, {})
 
 
 @pytest.mark.parametrize("name", ["BiT-R200x3", "BiT-R50x2"])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.convolutional import assert_close, timm, unlike_new
+from vitral.catalogue import PUBLISHED, SOURCES
 from vitral.models import VARIANTS, build_network
 from vitral.models.efficientnet import EfficientNet
 from vitral.models.resnet import ResNet
 from vitral.weights import build, read
 from vitral.weights import timm as layout
-from vitral.weights.published import PUBLISHED
 
 SIDES = {"resnet18": (64, 40), "resnet50": (64, 40), "efficientnet_b0": (64, 75), "tf_efficientnet_b0": (64, 75)}
 """Models by timm's names, and sides of the pictures that they are compared on: the second ones leave odd maps."""
@@ -109,12 +110,28 @@ def test_conventions_are_timms(name: str) -> None:
     assert of(ours) == of(theirs)
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_published_weights_are_timms_of_the_same_network_and_size(name: str) -> None:
-    model = PUBLISHED[name].removeprefix("timm/")
-    assert model in timm().list_pretrained()
+OF_TIMM = {
+    name: words.removeprefix("timm/") for name, words in (PUBLISHED | SOURCES).items() if words.startswith("timm/")
+}
+
+
+@pytest.mark.parametrize("name", sorted(OF_TIMM))
+def test_published_weights_are_timms_of_the_same_network(name: str) -> None:
+    model = OF_TIMM[name]
     published = timm().get_pretrained_cfg(model).to_dict()
-    stored = SimpleNamespace(shapes={"cls_token": (1, 1, 8)} if name.startswith("ViT") else {})
-    found = [family.configuration(model.split(".")[0], published, stored) for family in layout.FAMILIES.values()]
-    config, _ = next(pair for pair in found if pair is not None)
-    assert dataclasses.replace(config, **({"gelu": "tanh"} if name.startswith("ViT") else {})) == VARIANTS[name]
+    assert published["hf_hub_id"] == f"timm/{model}"
+    published["num_classes"] = published["num_classes"] or 1000  # DINOv2's end before a head
+    stored = SimpleNamespace(shapes=dict.fromkeys(("cls_token", "pos_embed", "head.weight"), (1, 1, 8)))
+    config = configured(model.split(".")[0], published, stored)
+    wanted = VARIANTS[name]
+    differ = {"gelu", "position_resize"}  # timm's way, where the authors' was another
+    if name in SOURCES:
+        differ |= {"image_size"}
+    assert (
+        dataclasses.replace(config, **{key: getattr(wanted, key) for key in differ if hasattr(wanted, key)}) == wanted
+    )
+
+
+def configured(architecture: str, published: dict[str, Any], stored: Any) -> Any:
+    found = [family.configuration(architecture, published, stored) for family in layout.FAMILIES.values()]
+    return next(pair for pair in found if pair is not None)[0]

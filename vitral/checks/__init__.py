@@ -16,13 +16,14 @@ from vitral.checks.alike import FLAT
 from vitral.checks.examination import Examination, Near, examine
 from vitral.checks.report import SMALL_CLASS, CheckReport, named
 from vitral.checks.shortcuts import Shortcut, shortcuts
+from vitral.config import MAX_PIXELS
 from vitral.datasets.dataset import TRAIN, Dataset
 from vitral.datasets.fingerprint import Place, pairs
 
 __all__ = ["CheckReport", "Examination", "check", "examine", "judge"]
 
 
-def check(dataset: Dataset, workers: int, max_pixels: int = 89_478_485) -> CheckReport:
+def check(dataset: Dataset, workers: int, max_pixels: int = MAX_PIXELS) -> CheckReport:
     """Read and decode every picture of every split, in `workers` threads (0 counts as 1), and judge what was seen.
 
     Nothing is raised for a picture: what is wrong with it is in the report.

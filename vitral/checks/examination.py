@@ -12,6 +12,7 @@ import numpy as np
 
 from vitral.checks.alike import Match, near_duplicates
 from vitral.checks.look import Look, look_at_all
+from vitral.config import MAX_PIXELS
 from vitral.data.decode import describe
 from vitral.datasets.dataset import Dataset, Source
 from vitral.datasets.fingerprint import Place
@@ -59,7 +60,7 @@ class Examination:
 
 
 def examine(
-    dataset: Dataset, workers: int, max_pixels: int = 89_478_485, tell: Callable[[int], object] = int
+    dataset: Dataset, workers: int, max_pixels: int = MAX_PIXELS, tell: Callable[[int], object] = int
 ) -> Examination:
     """Read and decode every picture of every split, once, in `workers` threads (0 counts as 1).
 

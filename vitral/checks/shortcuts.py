@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vitral.checks.folds import FOLDS, folds_of
 from vitral.checks.look import Look
 
-FOLDS = 5
 BINS = 32
 SIGMAS = 5.0
 """Standard deviations above chance from which accuracy is no accident, whatever was measured."""
@@ -109,7 +109,7 @@ def _bins(values: np.ndarray, wanted: int) -> np.ndarray:
 
 def _cross_validate(bins: np.ndarray, classes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each class, the pictures found by naive Bayes that learned from the other folds, and how often it is said."""
-    folds = _folds(classes)
+    folds = folds_of(classes)
     said = np.zeros(len(classes), dtype=int)
     for fold in range(FOLDS):
         here, other = np.flatnonzero(folds == fold), folds != fold
@@ -121,12 +121,3 @@ def _cross_validate(bins: np.ndarray, classes: np.ndarray, count: int) -> tuple[
         said[here] = scores.argmax(axis=1)
     right = np.bincount(classes[said == classes], minlength=count)
     return right, np.bincount(said, minlength=count)
-
-
-def _folds(classes: np.ndarray) -> np.ndarray:
-    """A fold for each picture: every class spread evenly, in an order of its own."""
-    order = np.random.default_rng(0).permutation(len(classes))
-    order = order[np.argsort(classes[order], kind="stable")]
-    folds = np.empty(len(classes), dtype=int)
-    folds[order] = np.arange(len(classes)) % FOLDS
-    return folds

@@ -10,16 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vitral.checks.examination import Examination
+from vitral.checks.folds import folds_of
 from vitral.datasets.dataset import Source
 from vitral.datasets.fingerprint import Place
 from vitral.errors import UsageError
+from vitral.logistic import Logistic
 
-FOLDS = 5
 DECAY = 0.1
 """Of the squared weights, on features of unit variance: strong, so that wrong labels are not learned by heart."""
 
@@ -52,7 +50,7 @@ def find_suspects(features: np.ndarray, labels: Sequence[int], groups: Sequence[
     present, classes, counts = np.unique(given, return_inverse=True, return_counts=True)
     if len(present) < 2:
         return []
-    folds = _folds(classes, np.arange(len(given)) if groups is None else np.asarray(groups))
+    folds = folds_of(classes, None if groups is None else np.asarray(groups))
     probabilities = _out_of_fold(features, classes, len(present), folds)
     own = probabilities[np.arange(len(given)), classes]
     thresholds = np.bincount(classes, weights=own) / counts
@@ -73,45 +71,14 @@ def find_suspects(features: np.ndarray, labels: Sequence[int], groups: Sequence[
     ]
 
 
-def _folds(classes: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """A fold for each picture: every class spread evenly, every group whole."""
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(first))
-    order = order[np.argsort(classes[first][order], kind="stable")]
-    folds = np.empty(len(first), dtype=int)
-    folds[order] = np.arange(len(first)) % FOLDS
-    return folds[group]
-
-
 def _out_of_fold(features: np.ndarray, classes: np.ndarray, count: int, folds: np.ndarray) -> np.ndarray:
     """[n, K]: each picture's probabilities by the classifier that learned from the other folds."""
-    x, y = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)), torch.from_numpy(classes)
     probabilities = np.zeros((len(classes), count), dtype=np.float32)
     for fold in np.unique(folds):
-        here, others = torch.from_numpy(folds == fold), torch.from_numpy(folds != fold)
-        weight, bias, mean, scale = _fit(x[others], y[others], count)
-        scores = F.linear((x[here] - mean) / scale, weight, bias)
-        probabilities[here.numpy()] = scores.softmax(dim=1).numpy()
+        here, others = folds == fold, folds != fold
+        fitted = Logistic(features[others], classes[others], count, DECAY)
+        probabilities[here] = fitted.scores(features[here]).softmax(dim=1).numpy()
     return probabilities
-
-
-def _fit(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Multinomial logistic regression by L-BFGS: weight [K, R], bias [K], and mean and scale of the features [R]."""
-    mean, scale = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
-    x = (x - mean) / scale
-    head = nn.Linear(x.shape[1], count)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(head(x), y) + DECAY / 2 * head.weight.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return head.weight.detach(), head.bias.detach(), mean, scale
 
 
 def suspects(

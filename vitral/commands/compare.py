@@ -6,19 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.evaluate import cut_of, require_single, section, spread
+from vitral.commands.measuring import labelled, spread
 from vitral.commands.predictions import truth, write_csv
-from vitral.commands.shared_options import DATA, SHORT, add_settings
+from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import UsageError
 
 SHOWN = 20
 """Flipped pictures listed on the screen; --json gives all."""
 
+SIGNIFICANCE = 0.05
+"""p from which a difference may be luck: Fisher's convention (1925), the level that the 95 % interval has, too."""
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("first", metavar="MODEL_A", help="model folder, or published weights")
+    parser.add_argument("first", metavar="MODEL_A", help=MODEL)
     parser.add_argument("second", metavar="MODEL_B", help="the model to compare it with")
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
@@ -72,22 +75,14 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
 def _measure(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[Any, str, Any, Any]:
     """The model, the split's name, the split with its labels for this model, and what came out."""
-    from vitral.config import DataConfig, RuntimeConfig
-    from vitral.datasets import read_for_evaluation
+    from vitral.config import RuntimeConfig
     from vitral.evaluation import evaluate_split, threads
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(path, runtime.device)
-    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
-    require_single(model, data.multi_label, arguments)
-    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
-    for sentence in dataset.notes:
-        screen.decide(f"{path}: {sentence}")
-    for sentence in dataset.warnings:
-        screen.warn(f"{path}: {sentence}")
-    ((name, split),) = dataset.splits.items()
+    data, name, split = labelled(model, arguments, screen, f"{path}: ")
     screen.progress(f"measuring {path} on {len(split):,} pictures of {name}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
     screen.end_progress()
@@ -115,7 +110,7 @@ def _show(found: dict[str, Any], multi_label: bool, screen: Screen) -> None:
     screen.result(
         f"B less A: {100 * found['difference']:+.2f} points ({low:+.2f} to {high:+.2f}) on {found['count']:,} pictures"
     )
-    words = "so the difference may be luck" if found["p"] >= 0.05 else "so the difference is hardly luck"
+    words = "so the difference may be luck" if found["p"] >= SIGNIFICANCE else "so the difference is hardly luck"
     screen.say(
         f"B gained {found['gained']:,} pictures and lost {found['lost']:,}: p = {found['p']:.3g} by McNemar's exact "
         f"test, {words}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitral.commands.shared_options import MODEL
 from vitral.console import Screen
 
 LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "mae", "dinov2", "microsoft")
@@ -15,7 +17,7 @@ LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "ma
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, file of weights, or a published model's name")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("--to", required=True, metavar="LAYOUT", help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: MODEL-LAYOUT, here)")
     parser.add_argument("--dry-run", action="store_true", help="do it all in a temporary folder, and only report")
@@ -32,7 +34,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     pretrained = read(arguments.model)
     folder = Path(arguments.out or f"{_name(arguments.model)}-{layout}")
     loaded, written = convert(
-        pretrained, layout, None if arguments.dry_run else folder, lambda to: _card(pretrained, folder.name, to)
+        pretrained,
+        layout,
+        None if arguments.dry_run else folder,
+        lambda to, said: _card(pretrained, folder.name, to, said),
     )
     for line in loaded.lines():
         screen.decide(line)
@@ -55,7 +60,7 @@ def _name(model: str) -> str:
     return (path.name if path.is_dir() or not path.exists() else path.stem) or "model"
 
 
-def _card(pretrained: Any, name: str, layout: str) -> str:
+def _card(pretrained: Any, name: str, layout: str, said: Sequence[str]) -> str:
     from vitral.models import family_of
     from vitral.reports.card import model_card
 
@@ -71,6 +76,7 @@ def _card(pretrained: Any, name: str, layout: str) -> str:
         data_name="",
         recipe="",
         opens_in=layout,
+        caveats=said,
         origin=_origin(Path(pretrained.source)) or f"That is said where {source} comes from.",
     )
 

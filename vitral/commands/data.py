@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitral.commands.shared_options import DATA, SHORT, add_settings, given
+from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import UsageError
 from vitral.registry import look_up
 
 if TYPE_CHECKING:
     from vitral.checks import Examination
+    from vitral.config import RuntimeConfig
 
 FAIL_ON = {
     # what --fail-on names: the fields of the report that must then be empty
@@ -36,9 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", metavar="PICTURES", help="folder or table of pictures")
     parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
     parser.add_argument("--report", metavar="FILE.html", help="also write a page with the pictures, for any browser")
-    parser.add_argument(
-        "--model", help="also look for wrong labels, by this model's features (weights or model folder)"
-    )
+    parser.add_argument("--model", help=f"also look for wrong labels, by the features of this: {MODEL}")
     parser.add_argument(
         "--write-clean",
         metavar="TABLE.csv",
@@ -60,11 +59,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.evaluation import threads
     from vitral.overrides import override
 
-    settings = given(arguments, "data.", "runtime.")
-    changes = {name.removeprefix("data."): value for name, value in settings.items() if name.startswith("data.")}
-    config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), changes)
-    runtime = override(RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if "runtime." in n})
-    features = _features_of(arguments.model, runtime.device, threads(runtime.workers), screen)
+    config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), section(arguments, "data."))
+    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    features = _features_of(arguments.model, runtime, config.max_pixels, screen)
     dataset = read(config, fewest=1)
     total = sum(map(len, dataset.splits.values()))
     screen.progress(f"looking at {total:,} pictures")
@@ -116,22 +113,31 @@ def _refuse_bad_targets(arguments: argparse.Namespace) -> None:
         raise UsageError("--drop-conflicts is about the table of --write-clean: name that too.")
 
 
-def _features_of(name: str | None, device: str, workers: int, screen: Screen) -> Callable[[list[Any]], Any] | None:
+def _features_of(
+    name: str | None, runtime: RuntimeConfig, max_pixels: int, screen: Screen
+) -> Callable[[list[Any]], Any] | None:
     """From pictures to the features of the model `name`, loaded at once so that a wrong name stops early."""
     if name is None:
         return None
-    from vitral.serving.predictor import BATCH_SIZE, load
+    from vitral.datasets import Split
+    from vitral.errors import DataError
+    from vitral.evaluation import represent_split, threads
+    from vitral.serving.predictor import load
 
-    model = load(name, device)
+    model = load(name, runtime.device)
 
     def features(sources: list[Any]) -> Any:
-        import numpy as np
-
-        parts = []
-        for start in range(0, len(sources), 8 * BATCH_SIZE):
-            screen.progress(f"features of {start:,} of {len(sources):,} pictures")
-            parts.append(model.features(sources[start : start + 8 * BATCH_SIZE], workers))
-        return np.concatenate(parts)
+        split = Split(sources, [()] * len(sources))
+        found, unreadable = represent_split(
+            model,
+            split,
+            threads(runtime.workers),
+            max_pixels,
+            lambda done: screen.progress(f"features of {done:,} of {len(sources):,} pictures"),
+        )
+        for sample, reason in unreadable.items():  # they could be read a moment ago
+            raise DataError(f"{sources[sample]} cannot be read any more ({reason}): check again.")
+        return found
 
     return features
 

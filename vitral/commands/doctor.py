@@ -6,14 +6,25 @@ import argparse
 import os
 import platform
 import shutil
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 from vitral.console import Screen
 from vitral.version import VERSION
 
 NEEDED = ("torch", "numpy", "pillow", "safetensors", "simplejpeg", "rich", "jaxtyping")
-EXTRAS = {"pyarrow": "parquet", "scikit-learn": "sklearn", "tensorboard": "tensorboard"}
+EXTRAS = {
+    # package: extra
+    "pyarrow": "parquet",
+    "scikit-learn": "sklearn",
+    "tensorboard": "tensorboard",
+    "huggingface-hub": "hub",
+    "timm": "timm",
+    "transformers": "transformers",
+}
+
+FRAGILE = ("timm", "transformers")
+"""Extras that may be installed and not work: they import torchvision, which must be built for this very torch."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +44,7 @@ def call(_: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
         "packages": packages,
         "devices": ["cpu"] if missing else _devices(),
         "missing": missing,
+        "broken": {} if missing else _broken(packages),
     }
     rows = [(name, str(found[name])) for name in ("vitral", "python", "platform", "cores", "free_disk_gb")]
     rows += [(name, version or _way_out(name)) for name, version in packages.items()]
@@ -40,6 +52,8 @@ def call(_: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     screen.table(("what", "found"), rows)
     for name in missing:
         screen.warn(f"{name} is missing: pip install {name}")
+    for name, reason in found["broken"].items():
+        screen.warn(f"{name} is installed and does not work ({reason}): reinstall torchvision for this torch.")
     if not missing:
         screen.result("everything that vitral needs is here")
     return (69 if missing else 0), found
@@ -50,6 +64,19 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _broken(packages: dict[str, str | None]) -> dict[str, str]:
+    """Why an installed extra cannot be imported, by its name."""
+    found = {}
+    for name in FRAGILE:
+        if packages[name] is None:
+            continue
+        try:
+            import_module("torchvision" if name == "transformers" and _version("torchvision") else name)
+        except (ImportError, RuntimeError, OSError) as error:
+            found[name] = str(error).splitlines()[0]
+    return found
 
 
 def _way_out(name: str) -> str:

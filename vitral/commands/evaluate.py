@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from vitral.commands.measuring import headlines, labelled, spread
 from vitral.commands.predictions import write_table
-from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings, given
+from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
-from vitral.errors import UsageError
 
 SHOWN_CLASSES = 20
 """Classes listed on the screen, worst first; --json gives all."""
@@ -20,7 +20,7 @@ SHOWN_PAIRS = 10
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, or published weights")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
@@ -53,8 +53,7 @@ def _share(word: str) -> float:
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
     what was asked for besides, and what was measured."""
-    from vitral.config import DataConfig, RuntimeConfig
-    from vitral.datasets import read_for_evaluation
+    from vitral.config import RuntimeConfig
     from vitral.datasets.real import real_labels
     from vitral.evaluation import evaluate_split, on_request, threads, trust
     from vitral.overrides import override
@@ -62,14 +61,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
-    data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
-    require_single(model, data.multi_label, arguments)
-    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
-    for sentence in dataset.notes:
-        screen.decide(sentence)
-    for sentence in dataset.warnings:
-        screen.warn(sentence)
-    ((name, split),) = dataset.splits.items()
+    data, name, split = labelled(model, arguments, screen)
     real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
     screen.progress(f"measuring {len(split):,} pictures of {name}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
@@ -88,51 +80,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     return 0, {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
 
 
-def section(arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
-    """The given settings of one part of the configuration, by their names there."""
-    return {name.removeprefix(prefix): value for name, value in given(arguments, prefix).items()}
-
-
-def require_single(model: Any, multi_label: bool, arguments: argparse.Namespace) -> None:
-    """Refuse what does not go with the number of labels that the model gives a picture."""
-    if multi_label != model.multi_label:
-        kind = "several labels" if model.multi_label else "one label"
-        raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
-    for option in ("real", "abstain_at", "conformal"):
-        if model.multi_label and getattr(arguments, option, None):
-            raise UsageError(f"--{option.replace('_', '-')} is for models that give a picture one label: leave it out.")
-
-
-def cut_of(metrics: dict[str, Any]) -> Any:
-    """How the model's own validation pictures were held out, if its folder says so."""
-    from vitral.datasets import Cut
-
-    try:
-        return Cut(**metrics["held_out"])
-    except (KeyError, TypeError):
-        return None
-
-
-def spread(found: dict[str, Any], name: str) -> str:
-    """The interval of a share in brackets, in percent: " (80.1 to 84.3)"; nothing if there is none."""
-    ends = found.get("intervals", {}).get(name)
-    return f" ({100 * ends['low']:.1f} to {100 * ends['high']:.1f})" if ends else ""
-
-
-def top_sentence(found: dict[str, Any], name: str, classes: int) -> str:
-    """Top-1 and, where that says something, top-5: of five classes it is everything."""
-    shares = {"top1": "top-1", "top5": "top-5"} if classes > 5 else {"top1": "top-1"}
-    said = ", ".join(f"{words} {found[key]:.2%}{spread(found, key)}" for key, words in shares.items())
-    return f"{name}: {said} of {found['count']:,} pictures"
-
-
 def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:
-    screen.result(top_sentence(found, name, classes))
-    if "mean_average_precision" in found:
-        ends = found["intervals"].get("mean_average_precision")
-        shown = f" ({ends['low']:.4f} to {ends['high']:.4f})" if ends else ""
-        screen.result(f"mean average precision {found['mean_average_precision']:.4f}{shown}")
-    elif found["balanced_accuracy"] is not None:
+    for sentence in headlines(found, name, classes):
+        screen.result(sentence)
+    if found.get("balanced_accuracy") is not None:
         balanced = f"{found['balanced_accuracy']:.2%}{spread(found, 'balanced_accuracy')}"
         screen.say(f"balanced accuracy {balanced}, macro F1 {found['macro_f1']:.4f}")
     if "real_top1" in found:

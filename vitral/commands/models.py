@@ -25,15 +25,14 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     if family is not None and family not in families:
         close = nearest(family, families) or families
         raise UsageError(f"unknown family {family!r}: did you mean {' or '.join(close)}?")
-    found = {
-        name: model
-        for name, model in CATALOGUE.items()
-        if (words is None or words.lower() in name.lower()) and family in (None, model.family)
-    }
-    if words in CATALOGUE or (words is not None and not found):
+    known = {name: model for name, model in CATALOGUE.items() if family in (None, model.family)}
+    found = {name: model for name, model in known.items() if words is None or words.lower() in name.lower()}
+    if words in known or (words is not None and not found):
+        if family is not None:
+            _require_in(family, words, list(known))
         return 0, _show_one(words, screen)
     screen.table(
-        ("model", "family", "input", "params", "GMACs", "top-1 @px", "fetched"),
+        ("model", "family", "input", "params", "GMACs", "top-1 @px", "weights"),
         [
             (
                 name,
@@ -50,11 +49,31 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     )
     screen.say(
         "Parameters are counted with 1,000 classes; a GMAC is 10^9 multiplications with their additions, for one "
-        "picture; top-1 is a published result on ImageNet, at that many pixels; fetched says whether the name alone "
-        "gets weights. `vitral models NAME` names the sources. Any size of ViT with any patch works too (ViT-S/8, "
-        "ViT-Ti/4), and any classifier of timm and Transformers (timm:resnet18, hf:convnextv2)."
+        "picture; top-1 is a published result on ImageNet, at that many pixels; weights says whether published ones "
+        "can be had. `vitral models NAME` says by which name, and whose the score is. Any size of ViT with any patch "
+        "works too (ViT-S/8, ViT-Ti/4), and any classifier of timm and Transformers (timm:resnet18, hf:convnextv2)."
     )
     return 0, [_row(name, model) for name, model in found.items()]
+
+
+def _require_in(family: str, name: str, known: list[str]) -> None:
+    """Refuse a name that is no model of the family.
+
+    Args:
+        known: names of its models.
+
+    Raises:
+        UsageError: it is another family's, or nobody's.
+    """
+    from vitral.models import configuration, family_of
+
+    try:
+        there = family_of(configuration(name)) == family
+    except UsageError:
+        there = False
+    if not there:
+        close = nearest(name, known) or known[:3]
+        raise UsageError(f"family {family} has no model {name!r}: did you mean {' or '.join(close)}?")
 
 
 def _row(name: str, model: Any) -> dict[str, Any]:
@@ -106,7 +125,7 @@ def _show_one(name: str, screen: Screen) -> dict[str, Any]:
     described = {"name": name, "family": family_of(config), "parameters": total, "macs": macs}
     if known is not None:
         screen.decide(f"ImageNet top-1: {_score(known)}")
-        screen.decide(f"published weights: {known.weights or 'none that vitral fetches by this name'}")
+        screen.decide(f"published weights: {known.weights or 'none that vitral can fetch'}")
         described |= {"score": known.score and dataclasses.asdict(known.score), "weights": known.weights}
     fields = dataclasses.asdict(config)
     for key, value in fields.items():

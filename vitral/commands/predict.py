@@ -7,7 +7,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings, given
+from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import DataError, MissingInputError, UsageError
 from vitral.registry import nearest
@@ -15,7 +15,7 @@ from vitral.registry import nearest
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, or published weights")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture, folder of pictures, or quoted pattern")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each picture (default: 5)")
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
@@ -35,13 +35,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[
     from vitral.serving.predictor import load
 
     paths = [path for words in arguments.pictures for path in _expand(words)]
-    settings = given(arguments, "runtime.", "data.", "preprocessing.")
-    runtime = override(
-        RuntimeConfig(), {n.removeprefix("runtime."): v for n, v in settings.items() if n.startswith("runtime.")}
-    )
-    max_pixels = settings.get("data.max_pixels", DataConfig().max_pixels)
-    changes = {name.split(".")[1]: value for name, value in settings.items() if name.startswith("preprocessing.")}
-    model = load(arguments.model, runtime.device).with_preprocessing(**changes)
+    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    max_pixels = override(DataConfig(), section(arguments, "data.")).max_pixels
+    model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
     answers: list[dict[str, Any]] = [{"path": path, "predictions": []} for path in paths]
     workers = min(threads(runtime.workers), len(paths) - 1)
     for batch in model.batches(paths, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vitral.commands.evaluate import section
-from vitral.commands.shared_options import DATA, PREPROCESSING, SHORT, add_settings
+from vitral.commands.measuring import say
+from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import DataError
 
@@ -19,7 +19,7 @@ OLDER = "fewshot-older"
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, or published weights")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument(
         "pictures", metavar="PICTURES", help="folder train|val|test/class/picture, or a table with a column split"
     )
@@ -42,10 +42,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
     data = override(DataConfig(path=arguments.pictures), section(arguments, "data."))
     dataset = read(data)
-    for sentence in dataset.notes:
-        screen.decide(sentence)
-    for sentence in dataset.warnings:
-        screen.warn(sentence)
+    say(dataset, screen)
     screen.progress(f"features of {sum(map(len, dataset.splits.values())):,} pictures")
     made, tested, unreadable = probing(model, dataset, threads(runtime.workers), data.max_pixels)
     screen.end_progress()
@@ -76,7 +73,9 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
         label = f"{name.removesuffix('shot')} shots per class, older protocol"
         rows.append((label, f"{found[OLDER][name]:.2%}", f"penalty {penalty:g}, the best on these very pictures"))
     for name, value in found.get("knn", {}).items():
-        rows.append(("nearest neighbour" if name == "1nn" else "20 nearest neighbours", f"{value:.2%}", ""))
+        # fewer pictures than neighbours are all asked
+        count = min(int(name.removesuffix("nn")), found["train_count"])
+        rows.append(("nearest neighbour" if count == 1 else f"{count} nearest neighbours", f"{value:.2%}", ""))
     if "linear" in found:
         linear = found["linear"]
         rows.append(("linear classifier", f"{linear['linear']:.2%}", f"weight decay {linear['weight_decay']:.2g}"))

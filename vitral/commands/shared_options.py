@@ -40,6 +40,10 @@ PREPROCESSING = {
 }
 
 
+MODEL = "model folder, file of weights, name from `vitral models`, or repository of Hugging Face"
+"""Help of a MODEL, whatever the verb does with it."""
+
+
 def option_of(name: str) -> str:
     """The option of a setting: "optimizer.learning_rate" is --optimizer.learning-rate."""
     return "--" + name.replace("_", "-")
@@ -66,6 +70,11 @@ def given(arguments: argparse.Namespace, *prefixes: str) -> dict[str, Any]:
         name: parse(value, KNOBS[name].type, _said(name)) if isinstance(value, str) else value
         for name, value in named.items()
     }
+
+
+def section(arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    """The given settings of one part of the configuration, by their names there."""
+    return {name.removeprefix(prefix): value for name, value in given(arguments, prefix).items()}
 
 
 def _said(name: str) -> str:

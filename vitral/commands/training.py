@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.evaluate import top_sentence
-from vitral.commands.shared_options import DATA, KNOBS, PREPROCESSING, SHORT, add_settings, given, option_of
+from vitral.commands.measuring import headlines
+from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
 
@@ -18,9 +18,7 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument(
         "pictures", metavar="PICTURES", help="folder (class/picture, or train|val|test/class/picture) or table"
     )
-    parser.add_argument(
-        "--model", help="weights to start from: a folder, a file, a name from `vitral models`, or one of Hugging Face"
-    )
+    parser.add_argument("--model", help=f"what to start from: {MODEL}")
     parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
     parser.add_argument("--out", help="folder of the run (default: runs/VERB-PICTURES)")
     parser.add_argument("--epochs", type=float, help="length of the run in passes over the training pictures")
@@ -82,7 +80,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
     for split in ("validation", "test"):
         if split in result.metrics:
-            screen.result(top_sentence(result.metrics[split], split, len(planned.dataset.classes)))
+            for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
+                screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}

@@ -36,6 +36,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from vitral.config import MAX_PIXELS
 from vitral.data.header import Header, exif_orientation, jpeg_orientation, jpeg_segments, read_header, still_png
 from vitral.datasets.dataset import Source
 from vitral.errors import UnreadableImageError
@@ -46,7 +47,7 @@ PLUGINS: dict[str, Any] = {"PNG": PngImageFile, "WebP": WebPImageFile, "BMP": Bm
 PNG_END = b"IEND\xaeB`\x82"  # type and checksum of the chunk that ends every PNG
 
 
-def decode(source: Source, max_pixels: int = 89_478_485) -> np.ndarray:
+def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixels [height, width, 3] uint8, RGB, upright and contiguous, in [0, 255]. Safe to call from many threads.
 
     Args:

@@ -17,7 +17,10 @@ from vitral.data.random_streams import Purpose, batch_generator
 RESAMPLES = 10_000
 LEVEL = 0.95
 MOST_DRAWS = 100_000_000
-"""Numbers drawn in all; where 10,000 resamples would take more there are fewer of them, at least 1,000."""
+"""Numbers drawn in all; where 10,000 resamples would take more there are fewer of them."""
+
+FEWEST, FEWEST_PRECISION = 1_000, 200
+"""Resamples that are drawn even then; of average precision, which sorts and sums for each class, fewer."""
 
 CHUNK = 2_000_000
 """Numbers held at once."""
@@ -72,7 +75,7 @@ def precision_interval(scores: np.ndarray, wanted: np.ndarray) -> Interval:
         wanted: truth values [n, classes], each class with at least one picture.
     """
     count, classes = scores.shape
-    total = int(np.clip(MOST_DRAWS // (count * classes), 200, RESAMPLES))
+    total = int(np.clip(MOST_DRAWS // (count * classes), FEWEST_PRECISION, RESAMPLES))
     rng = batch_generator(0, 0, Purpose.RESAMPLING)
     orders = np.argsort(-scores, axis=0, kind="stable")
     samples = np.empty(total)
@@ -142,7 +145,7 @@ def percentiles(samples: np.ndarray) -> Interval:
 
 
 def _resamples(size: int) -> int:
-    return int(np.clip(MOST_DRAWS // size, 1000, RESAMPLES))
+    return int(np.clip(MOST_DRAWS // size, FEWEST, RESAMPLES))
 
 
 def _parts(resamples: int, size: int) -> Iterator[slice]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vitral.errors import UnavailableError, UsageError
-from vitral.models.network import Network
+from vitral.models.network import LARGEST, Network
 from vitral.registry import nearest
 
 WORDS = re.compile(r"(timm|hf):([a-z0-9][a-z0-9_-]{0,99})")
@@ -28,8 +29,17 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 EXTRAS = {"timm": "timm", "hf": "transformers"}
 """The package of each library, and the extra of vitral's that installs it."""
 
-FORBIDDEN = re.compile(r"auto_map|_name_or_path|.*backbone.*|trust.*|architectures|_.*")
+FORBIDDEN = {
+    "timm": re.compile(r"pretrained.*|checkpoint.*|cache_dir|.*cfg.*|.*url.*|.*file.*|_.*"),
+    "hf": re.compile(
+        r"auto_map|.*backbone.*|trust.*|architectures|_.*|.*_implementation|use_kernels|gguf_file"
+        r"|(adapter|distributed|fusion|kernel|quantization)_(config|kwargs)"
+    ),
+}
 """Settings that could name something to import or fetch."""
+
+LONGEST = 1000
+"""No list among the settings has more members."""
 
 Setting = bool | int | float | str | None | list[Any]
 
@@ -43,7 +53,7 @@ class AdapterConfig:
     image_size: tuple[int, int] = (224, 224)  # height, width in pixels
     num_classes: int = 1000
     stride: int = 32  # pixels, each way, for one position of the deepest features
-    settings: str = "{}"  # JSON object: what differs from the defaults of the model type
+    settings: str = "{}"  # JSON object: what differs from the defaults of the model, or of the model type
     head_bias: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,32 +82,32 @@ def settings_of(config: AdapterConfig) -> dict[str, Setting]:
     if not isinstance(settings, dict):
         raise UsageError(f"settings must be a JSON object, not {type(settings).__name__}.")
     for key, value in settings.items():
-        if NAME.fullmatch(key) is None or FORBIDDEN.fullmatch(key) or not _is_plain(value):
-            raise UsageError(f"settings cannot hold {key!r}: {value!r}: only numbers, short words and lists of them.")
+        if NAME.fullmatch(key) is None or FORBIDDEN[config.library].fullmatch(key) or not _is_plain(value):
+            raise UsageError(
+                f"settings cannot hold {key!r}: {value!r:.80}: only numbers below 2^24, short words and lists of them."
+            )
     return settings
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return (
-        value is None
-        or isinstance(value, bool | int | float)
-        or (isinstance(value, str) and NAME.fullmatch(value) is not None)
-    )
+        return len(value) <= LONGEST and all(map(_is_plain, value))
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) <= LARGEST
+    return value is None or (isinstance(value, str) and NAME.fullmatch(value) is not None)
 
 
 class AdaptedNetwork(Network):
     """Pictures in, class scores out: the library's `body` and our `head`."""
+
+    COMPUTES = True  # a library's buffers that it keeps out of its files
 
     config: AdapterConfig
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        # Buffers that a library keeps out of its files are computed when it builds the body, so never on "meta".
-        with torch.device("cpu"):
-            self.body, width = BODIES[config.library](config)
+        self.body, width = BODIES[config.library](config)
         self.head = nn.Linear(width, config.num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, config.head_bias)
@@ -156,13 +166,13 @@ def imported(library: str, what: str) -> Any:
     try:
         return importlib.import_module(package)
     except (ImportError, RuntimeError) as error:
-        raise UnavailableError(
-            f"{what} needs {package}, which cannot be imported ({error}): pip install 'vitral[{package}]'."
-        ) from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        way_out = f"pip install 'vitral[{package}]'" if absent else "see what `vitral doctor` says of it"
+        raise UnavailableError(f"{what} needs {package}, which cannot be imported ({error}): {way_out}.") from error
 
 
-def configuration(words: str) -> AdapterConfig:
-    """The configuration of "timm:NAME" or "hf:TYPE", with the library's own defaults.
+def configuration(words: str, **settings: Any) -> AdapterConfig:
+    """The configuration of "timm:NAME" or "hf:TYPE", with the library's own defaults but for timm's `settings`.
 
     Raises:
         UsageError: the library has none of that name; the nearest are given. UnavailableError: it is not installed.
@@ -174,11 +184,12 @@ def configuration(words: str) -> AdapterConfig:
     if library == "timm":
         timm = imported(library, words)
         _require_known(words, name, timm.list_models())
+        usual = AdapterConfig("timm", name, settings=json.dumps(settings, sort_keys=True))
         with torch.device("meta"):
-            body = timm.create_model(name, pretrained=False)
+            body = timm_network(usual)
         size = body.pretrained_cfg.get("input_size", (3, 224, 224))
-        return AdapterConfig("timm", name, (size[1], size[2]), stride=_stride(body))
-    default = _type_configuration(words, name)()
+        return replace(usual, image_size=(size[1], size[2]), stride=_stride(body))
+    default = transformers_defaults(name)()
     size = getattr(default, "image_size", 224)
     sides = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     return AdapterConfig("hf", name, sides, stride=_patch(default))
@@ -203,17 +214,38 @@ def _patch(published: Any) -> int:
     return patch if isinstance(patch, int) and not hasattr(published, "depths") else 32
 
 
+def timm_network(config: AdapterConfig, **arguments: Any) -> Any:
+    """timm's own network with the settings of `config`, and its random initial values.
+
+    Raises:
+        UsageError: timm does not take the settings.
+    """
+    settings = settings_of(config)
+    try:
+        return imported("timm", config.name).create_model(config.name, pretrained=False, **settings, **arguments)
+    except Exception as error:  # whatever a constructor makes of a setting that it cannot use
+        if not settings:
+            raise
+        said = " ".join(str(error).split())
+        raise UsageError(f"timm cannot build {config.name} with {config.settings} ({said}): change them.") from error
+
+
 def _timm_body(config: AdapterConfig) -> tuple[Any, int]:
     timm = imported("timm", f"timm:{config.name}")
     _require_known(f"timm:{config.name}", config.name, timm.list_models())
     fixed = timm.get_pretrained_cfg_value(config.name, "fixed_input_size")
     sized = {"img_size": config.image_size} if fixed else {}
-    body = timm.create_model(config.name, pretrained=False, num_classes=0, **sized)
+    body = timm_network(config, num_classes=0, **sized)
     return body, int(getattr(body, "head_hidden_size", None) or body.num_features)
 
 
-def _type_configuration(words: str, name: str) -> Any:
-    """Transformers' class of configurations of a model type that has a classifier of pictures."""
+def transformers_defaults(name: str) -> Any:
+    """Transformers' class of configurations of a model type that has a classifier of pictures.
+
+    Raises:
+        UsageError: there is no such type. UnavailableError: Transformers is not installed.
+    """
+    words = f"hf:{name}"
     transformers = imported("hf", words)
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     known = [kind for kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES if kind != "timm_wrapper"]
@@ -222,22 +254,38 @@ def _type_configuration(words: str, name: str) -> Any:
 
 
 def _hf_body(config: AdapterConfig) -> tuple[Any, int]:
+    body = transformers_classifier(config)
+    last = last_layer(body)
+    width = body.get_submodule(last).in_features
+    body.set_submodule(last, nn.Identity())
+    return body, int(width)
+
+
+def transformers_classifier(config: AdapterConfig) -> Any:
+    """Transformers' own network, whole and freshly initialised.
+
+    Raises:
+        UsageError: its settings do not fit together.
+    """
     words = f"hf:{config.name}"
-    kind = _type_configuration(words, config.name)
+    kind = transformers_defaults(config.name)
     settings = settings_of(config)
     if hasattr(kind(), "image_size"):
         height, width = config.image_size
         settings["image_size"] = height if height == width else [height, width]
     try:
         published = kind(**settings, num_labels=config.num_classes)
-        body = importlib.import_module("transformers").AutoModelForImageClassification.from_config(published)
+        return _classifier(config.name)(published)
     except Exception as error:  # the library's checks raise classes of their own
         said = " ".join(str(error).split())
         raise UsageError(f"{words} cannot be built with {config.settings} ({said}): change its settings.") from error
-    last = last_layer(body)
-    width = body.get_submodule(last).in_features
-    body.set_submodule(last, nn.Identity())
-    return body, int(width)
+
+
+def _classifier(name: str) -> Any:
+    """Transformers' class of classifiers of a model type; of several, the one that learns without a teacher."""
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    found = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[name]
+    return getattr(importlib.import_module("transformers"), found if isinstance(found, str) else found[0])
 
 
 def last_layer(body: nn.Module) -> str:

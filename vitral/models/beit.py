@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
+from vitral.models import vit
 from vitral.models.kernels import Dense, attend, dense
 from vitral.models.network import Network
 from vitral.models.relative_positions import offsets, relative_bias, require_offsets, resized_geometric
-from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, grid_of, patchify
+from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, grid_of, through
 
 WEIGHT_STD = 0.02
 """Standard deviation of dense kernels and the class token at the start, as in the authors' code."""
@@ -53,17 +53,7 @@ class BEiTConfig:
     layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.width % self.num_heads:
-            raise UsageError(f"width {self.width} cannot be split into {self.num_heads} heads: choose a multiple.")
-        for name in ("dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
-        if not 0 < self.layer_norm_eps < 1:
-            raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {self.layer_norm_eps}.")
-        grid_of(self.image_size, self.patch_size)
+        vit.require_shape(self)
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -74,12 +64,6 @@ class BEiTConfig:
     def stride(self) -> int:
         """Pixels, each way, for one token."""
         return self.patch_size
-
-
-def embed_patches(images: Float[Tensor, "n c h w"], embedding: nn.Conv2d) -> Float[Tensor, "n N D"]:
-    """Patches to tokens: the convolution as the matrix product that it is."""
-    assert embedding.bias is not None
-    return dense(patchify(images, embedding.kernel_size[0]), embedding.weight.flatten(1), embedding.bias)
 
 
 class RelativeAttention(nn.Module):
@@ -145,7 +129,7 @@ class BEiT(Network):
         self.patch_embedding = nn.Conv2d(config.channels, width, kernel_size=patch, stride=patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.dropout = nn.Dropout(config.dropout)
-        rates = [config.stochastic_depth * i / max(1, config.depth - 1) for i in range(config.depth)]
+        rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(BEiTBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.num_classes)
@@ -165,12 +149,7 @@ class BEiT(Network):
             )
         x = embed_patches(images, self.patch_embedding)
         x = self.dropout(torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1))
-        for block in self.blocks:
-            if self.config.checkpoint_blocks and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return x
+        return through(self.blocks, x, self.config.checkpoint_blocks and self.training)
 
     def pooled(self, tokens: Float[Tensor, "n t D"]) -> Float[Tensor, "n D"]:
         """The mean of the patches' tokens, normalised."""
@@ -183,9 +162,7 @@ class BEiT(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        return 0 if name.startswith(("patch_embedding.", "class_token")) else self.config.depth + 1
+        return vit.layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: BEiTConfig, new: BEiTConfig) -> dict[str, Tensor]:
@@ -207,22 +184,12 @@ class BEiT(Network):
 def initialise(model: BEiT) -> None:
     """Give every parameter the authors' initial distribution.
 
-    class token   normal, std 0.02            patch embedding   torch's own for a convolution
-    head          weight 0, bias `head_bias`  norm              weight 1, bias 0
+    dense kernels              normal, std 0.02, bias 0     bias tables        0
+    out and fc2 of block l     that over sqrt(2 l)          LayerScale         `layer_scale`
+    class token                normal, std 0.02             patch embedding    torch's own for a convolution
+    head                       weight 0, bias `head_bias`   norm               weight 1, bias 0
     """
-    initialise_blocks(model.blocks, model.config.layer_scale)
-    nn.init.trunc_normal_(model.class_token, std=WEIGHT_STD)
-    nn.init.zeros_(model.head.weight)
-    nn.init.constant_(model.head.bias, model.config.head_bias)
-
-
-def initialise_blocks(blocks: nn.ModuleList, layer_scale: float) -> None:
-    """The same for encoder blocks.
-
-    dense kernels              normal, std 0.02, bias 0     bias tables   0
-    out and fc2 of block l     that over sqrt(2 l)          LayerScale    `layer_scale`
-    """
-    for module in blocks.modules():
+    for module in model.blocks.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=WEIGHT_STD)
             if module.bias is not None:
@@ -230,12 +197,15 @@ def initialise_blocks(blocks: nn.ModuleList, layer_scale: float) -> None:
         elif isinstance(module, RelativeAttention):
             for parameter in (module.q_bias, module.v_bias, module.relative_positions):
                 nn.init.zeros_(parameter)
-    for depth, block in enumerate(blocks, start=1):
+    for depth, block in enumerate(model.blocks, start=1):
         assert isinstance(block, BEiTBlock)
         for layer in (block.attention.out, block.mlp.fc2):
             layer.weight.data /= math.sqrt(2 * depth)
         for scale in (block.scale1, block.scale2):
-            nn.init.constant_(scale, layer_scale)
+            nn.init.constant_(scale, model.config.layer_scale)
+    nn.init.trunc_normal_(model.class_token, std=WEIGHT_STD)
+    nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, model.config.head_bias)
 
 
 # Variants ------------------------------------------------------------------------------------------

@@ -26,14 +26,17 @@ from vitral.models.vit import SIZES, VisionTransformer, ViTConfig
 GROUPS = 32
 """Groups of every group normalisation."""
 
-GROUP_NORM_EPS = 1e-6
-"""flax's default, with which the hybrids were trained."""
-
-STANDARD_EPS = 1e-5
-"""Added to a filter's standard deviation; not under the root, as elsewhere."""
-
 EXPANSION = 4
 """Channels that a residual unit puts out for one of its own."""
+
+
+@dataclass(frozen=True)
+class Epsilons:
+    """What is added to divisors in the ResNet; the numbers are the authors', with which the weights were trained."""
+
+    group_norm: float = 1e-6
+    filter_std: float = 1e-5
+    filter_variance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,18 @@ class HybridConfig(ViTConfig):
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # residual units of each stage; none leaves the root alone
     width_factor: int = 1  # times 64 channels behind the root
+    group_norm_eps: float = Epsilons.group_norm
+    filter_std_eps: float = Epsilons.filter_std  # added to a filter's standard deviation, as the authors do
+    filter_variance_eps: float = Epsilons.filter_variance  # added under the root, as timm does
 
     def __post_init__(self) -> None:
         if any(count < 1 for count in self.blocks):
             raise UsageError(f"every stage needs at least one residual unit: blocks cannot be {self.blocks}.")
         if self.width_factor < 1:
             raise UsageError(f"width_factor must be at least 1, not {self.width_factor}.")
+        for name in ("group_norm_eps", "filter_std_eps", "filter_variance_eps"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
         super().__post_init__()
 
     @property
@@ -65,6 +74,11 @@ class HybridConfig(ViTConfig):
     def grid_size(self) -> tuple[int, int]:
         """Rows and columns of tokens at `image_size`."""
         return grid_of(self.image_size, self)
+
+    @property
+    def epsilons(self) -> Epsilons:
+        """What is added to divisors in the ResNet."""
+        return Epsilons(self.group_norm_eps, self.filter_std_eps, self.filter_variance_eps)
 
     @property
     def feature_channels(self) -> int:
@@ -92,16 +106,21 @@ def grid_of(image_size: tuple[int, int], config: HybridConfig) -> tuple[int, int
 class StdConv(nn.Conv2d):
     """A convolution without bias by standardised filters, padded as TensorFlow's "SAME": `ceil(side / stride)` out."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, epsilons: Epsilons = Epsilons()
+    ) -> None:
         # With stride 1 the padding of an odd kernel is symmetric, and the convolution does it on its own.
         super().__init__(inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, bias=False)
+        self.epsilons = epsilons
 
     def standardised(self) -> Float[Tensor, "o i a b"]:
         """The filters with mean 0 and standard deviation 1 each: Eq. 3 and 4 of arXiv 1903.10520."""
         centred = self.weight.flatten(1)
         centred = centred - centred.mean(dim=1, keepdim=True)
         std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(centred.shape[1])
-        return (centred / (std + STANDARD_EPS)).view_as(self.weight)
+        if self.epsilons.filter_variance:
+            std = (std.square() + self.epsilons.filter_variance).sqrt()
+        return (centred / (std + self.epsilons.filter_std)).view_as(self.weight)
 
     def forward(self, x: Float[Tensor, "n i y x"]) -> Float[Tensor, "n o v u"]:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -119,8 +138,8 @@ def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
 class GroupNorm(nn.GroupNorm):
     """Group normalisation with the authors' group count, and a ReLU behind it if asked for."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(GROUPS, channels, GROUP_NORM_EPS)
+    def __init__(self, channels: int, epsilons: Epsilons) -> None:
+        super().__init__(GROUPS, channels, epsilons.group_norm)
 
     def forward(self, x: Float[Tensor, "n C y x"], relu: bool = False) -> Float[Tensor, "n C y x"]:
         y = super().forward(x)
@@ -130,10 +149,10 @@ class GroupNorm(nn.GroupNorm):
 class Root(nn.Module):
     """7x7 convolution and 3x3 maximum, each of stride 2."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, epsilons: Epsilons = Epsilons()) -> None:
         super().__init__()
-        self.conv = StdConv(channels, width, 7, stride=2)
-        self.norm = GroupNorm(width)
+        self.conv = StdConv(channels, width, 7, stride=2, epsilons=epsilons)
+        self.norm = GroupNorm(width, epsilons)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n C y x"]:
         x = self.norm(self.conv(images), relu=True)
@@ -145,19 +164,19 @@ class Root(nn.Module):
 class ResidualUnit(nn.Module):
     """Bottleneck with activations behind the convolutions: 1x1, 3x3 (of the stride), 1x1 to four times the width."""
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, epsilons: Epsilons = Epsilons()) -> None:
         super().__init__()
         outputs = EXPANSION * width
         self.projects = inputs != outputs or stride != 1
         if self.projects:
-            self.projection = StdConv(inputs, outputs, 1, stride)
-            self.projection_norm = GroupNorm(outputs)
-        self.conv1 = StdConv(inputs, width, 1)
-        self.norm1 = GroupNorm(width)
-        self.conv2 = StdConv(width, width, 3, stride)
-        self.norm2 = GroupNorm(width)
-        self.conv3 = StdConv(width, outputs, 1)
-        self.norm3 = GroupNorm(outputs)
+            self.projection = StdConv(inputs, outputs, 1, stride, epsilons)
+            self.projection_norm = GroupNorm(outputs, epsilons)
+        self.conv1 = StdConv(inputs, width, 1, epsilons=epsilons)
+        self.norm1 = GroupNorm(width, epsilons)
+        self.conv2 = StdConv(width, width, 3, stride, epsilons)
+        self.norm2 = GroupNorm(width, epsilons)
+        self.conv3 = StdConv(width, outputs, 1, epsilons=epsilons)
+        self.norm3 = GroupNorm(outputs, epsilons)
 
     def forward(self, x: Float[Tensor, "n i y x"]) -> Float[Tensor, "n o v u"]:
         shortcut = self.projection_norm(self.projection(x)) if self.projects else x
@@ -173,13 +192,14 @@ class ResNet(nn.Module):
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         width = 64 * config.width_factor
-        self.root = Root(config.channels, width)
+        self.root = Root(config.channels, width, config.epsilons)
         self.stages = nn.ModuleList()
         inputs = width
         for stage, count in enumerate(config.blocks):
             units = nn.Sequential()
             for unit in range(count):
-                units.append(ResidualUnit(inputs, width << stage, stride=2 if stage and not unit else 1))
+                stride = 2 if stage and not unit else 1
+                units.append(ResidualUnit(inputs, width << stage, stride, config.epsilons))
                 inputs = EXPANSION * width << stage
             self.stages.append(units)
 

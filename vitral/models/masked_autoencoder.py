@@ -136,18 +136,26 @@ class MaskedAutoencoder(nn.Module):
         Raises:
             UsageError: the pictures are of another size, or the ratio leaves no patch visible or none masked.
         """
-        rows, columns = self.config.grid_size
+        self._require_size(images)
+        if noise is None:
+            rows, columns = self.config.grid_size
+            noise = torch.rand(images.shape[0], rows * columns, generator=generator, device=images.device)
+        visible, places, mask = masking(noise, mask_ratio)
+        predicted = self.decode(self.encode(images, visible), places)
+        return Reconstruction(self._loss(predicted, images, mask), predicted, mask)
+
+    def _loss(
+        self, predicted: Float[Tensor, "n N PPc"], images: Float[Tensor, "n c h w"], mask: Float[Tensor, "n N"]
+    ) -> Float[Tensor, " n"]:
+        error = (predicted - self.target(images)).square().mean(dim=-1)
+        return (error * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def _require_size(self, images: Float[Tensor, "n c h w"]) -> None:
         if images.shape[2:] != self.config.image_size:
             raise UsageError(
                 f"the autoencoder is made for {self.config.image_size[0]}x{self.config.image_size[1]} pixels, the "
                 f"pictures have {images.shape[2]}x{images.shape[3]}: make it with their image_size."
             )
-        if noise is None:
-            noise = torch.rand(images.shape[0], rows * columns, generator=generator, device=images.device)
-        visible, places, mask = masking(noise, mask_ratio)
-        predicted = self.decode(self.encode(images, visible), places)
-        error = (predicted - self.target(images)).square().mean(dim=-1)
-        return Reconstruction((error * mask).sum(dim=1) / mask.sum(dim=1), predicted, mask)
 
     def encoder_tensors(self) -> dict[str, Tensor]:
         """The tensors that a `MaeTransformer` of the same shape shares, by name: all but its head."""

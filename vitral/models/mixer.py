@@ -17,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitral.errors import UsageError
+from vitral.models import vit
 from vitral.models.initial import lecun_normal
-from vitral.models.kernels import Gelu, dense
+from vitral.models.kernels import Gelu
 from vitral.models.network import Network
-from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, grid_of, patchify
+from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, grid_of, through
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,9 @@ class MixerConfig:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        numbers = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "num_classes", "channels")
-        for name in numbers:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if not 0 <= self.stochastic_depth < 1:
-            raise UsageError(f"stochastic_depth must be at least 0 and below 1, not {self.stochastic_depth}.")
+        sizes = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "num_classes", "channels")
+        vit.require_positive(self, sizes)
+        vit.require_rates(self, ("stochastic_depth",))
         grid_of(self.image_size, self.patch_size)
 
     @property
@@ -91,7 +89,7 @@ class MlpMixer(Network):
         self.config = config
         patch = config.patch_size
         self.patch_embedding = nn.Conv2d(config.channels, config.width, kernel_size=patch, stride=patch)
-        rates = [config.stochastic_depth * i / max(1, config.depth - 1) for i in range(config.depth)]
+        rates = drop_rates(config.stochastic_depth, config.depth)
         self.blocks = nn.ModuleList(MixerBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(config.width, config.num_classes)
@@ -108,12 +106,7 @@ class MlpMixer(Network):
             raise UsageError(
                 f"this Mixer takes pictures of {height}x{width}, not {images.shape[2]}x{images.shape[3]}: resize them."
             )
-        assert self.patch_embedding.bias is not None
-        patches = patchify(images, self.config.patch_size)
-        x = dense(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        return self.norm(through(self.blocks, embed_patches(images, self.patch_embedding), recompute=False))
 
     def pooled(self, encoded: Float[Tensor, "n N D"]) -> Float[Tensor, "n D"]:
         """The mean over all patches."""
@@ -126,9 +119,7 @@ class MlpMixer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        return 0 if name.startswith("patch_embedding.") else self.config.depth + 1
+        return vit.layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: Any, new: Any) -> dict[str, Tensor]:  # noqa: ARG004

@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+LARGEST = 2**24
+"""No number in a configuration that comes from a file is larger."""
+
 
 class Configuration(Protocol):
     """The shape of a network: a frozen dataclass, validated when it is made, that rebuilds it with its weights.
@@ -38,10 +41,12 @@ class Network(nn.Module):
     Attributes:
         config: what it was made from.
         HEADS: names of the layers that give class scores: they start at zero, and are replaced for other classes.
+        COMPUTES: building it computes numbers that are in no file, so that one on the device "meta" cannot be filled.
     """
 
     config: Any
     HEADS: ClassVar[tuple[str, ...]] = ("head",)
+    COMPUTES: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

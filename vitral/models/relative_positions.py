@@ -16,6 +16,10 @@ from vitral.errors import DataError
 
 Window = tuple[int, int]
 
+RATIOS, RATIO_WIDTH = (1.01, 1.5), 1e-6
+"""Where BEiT's authors look for q of `resized_geometric`, and how narrow they make that (`run_class_finetuning.py`).
+Other numbers would place the offsets otherwise, and resized models would not be theirs."""
+
 
 def offsets(window: Window) -> int:
     """How many offsets there are between two tokens of a window."""
@@ -79,8 +83,8 @@ def resized_geometric(table: Float[Tensor, "o k"], old: Window, new: Window) -> 
 
 def _geometric(old: int, new: int) -> Tensor:
     """Where the 2 old - 1 offsets are laid for a side of `new`; q is found by halving, as the authors find it."""
-    low, high = 1.01, 1.5
-    while high - low > 1e-6:
+    low, high = RATIOS
+    while high - low > RATIO_WIDTH:
         q = (low + high) / 2
         low, high = (low, q) if (1 - q ** (old - 1)) / (1 - q) > new - 1 else (q, high)
     steps = q ** torch.arange(old - 1, dtype=torch.float64)

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
-from vitral.models.kernels import Dense, attend, dense
+from vitral.models import vit
+from vitral.models.kernels import Dense, attend
 from vitral.models.network import Network
 from vitral.models.relative_positions import Window, offsets, relative_bias, require_offsets, resized_bicubic
-from vitral.models.vit import Mlp, StochasticDepth, grid_of, patchify
+from vitral.models.vit import Mlp, StochasticDepth, drop_rates, embed_patches, grid_of
 
 LAYER_NORM_EPS = 1e-5
 """torch's default, with which the authors trained."""
@@ -63,19 +64,14 @@ class SwinConfig:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("width", "window_size", "patch_size", "num_classes", "channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        vit.require_positive(self, ("width", "window_size", "patch_size", "num_classes", "channels"))
         if not self.depths or len(self.depths) != len(self.num_heads) or min(self.depths + self.num_heads) < 1:
             raise UsageError(
                 f"depths {self.depths} and num_heads {self.num_heads} must name one number, of at least 1, per stage."
             )
         for width, heads in zip(self.widths, self.num_heads, strict=True):
-            if width % heads:
-                raise UsageError(f"width {width} cannot be split into {heads} heads: choose a multiple.")
-        for name in ("dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+            vit.require_heads(width, heads)
+        vit.require_rates(self)
         grid_of(self.image_size, self.patch_size)
 
     @property
@@ -133,21 +129,34 @@ class WindowAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "n t D"], grid: Grid, shift: Window, apart: Bool[Tensor, "W s s"] | None
     ) -> Float[Tensor, "n t D"]:
-        """
+        """Tokens that have each seen those of their window.
+
         Args:
             grid: rows and columns of the tokens.
             shift: rows and columns by which the windows stand away from the grid's corner.
             apart: pairs that may not see each other, where there are any.
         """
-        (rows, columns), (high, wide) = grid, self.window
+        return self.out(self._joined(self._seen(self._cut(x, grid, shift), apart), grid, shift))
+
+    def _cut(
+        self, x: Float[Tensor, "n t D"], grid: Grid, shift: Window
+    ) -> Float[Tensor, "3 n down across k high wide d"]:
+        """Queries, keys and values by windows."""
+        high, wide = self.window
         x = x.unflatten(1, grid)
-        if rows % high or columns % wide:  # zeros behind the norm, before the shift, as the authors pad for detection
-            x = F.pad(x, (0, 0, 0, -columns % wide, 0, -rows % high))
+        if (
+            grid[0] % high or grid[1] % wide
+        ):  # zeros behind the norm, before the shift, as the authors pad for detection
+            x = F.pad(x, (0, 0, 0, -grid[1] % wide, 0, -grid[0] % high))
         if any(shift):
             x = x.roll((-shift[0], -shift[1]), (1, 2))
         qkv = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).unflatten(2, (-1, wide)).unflatten(1, (-1, high))
-        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)  # 3, n, windows down, windows across, k, high, wide, d
-        down, across = qkv.shape[2:4]
+        return qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
+
+    def _seen(
+        self, qkv: Float[Tensor, "3 n down across k high wide d"], apart: Bool[Tensor, "W s s"] | None
+    ) -> Float[Tensor, "n down across k high wide d"]:
+        """Eq. 4 in every window."""
         bias = relative_bias(self.relative_positions, self.window)[None]
         if apart is None:  # windows are as good as pictures
             q, k, v = qkv.flatten(5, 6).flatten(1, 3).unbind(0)
@@ -155,11 +164,16 @@ class WindowAttention(nn.Module):
             q, k, v = qkv.flatten(5, 6).flatten(2, 4).unbind(0)
             bias = (bias + (apart * APART).to(bias.dtype)[:, None]).flatten(0, 1)[None]
         y = attend(q, k, v, bias)  # n W, k, s, d or n, W k, s, d
-        y = y.reshape(-1, down, across, self.num_heads, high, wide, y.shape[-1])
+        return y.reshape(-1, *qkv.shape[2:4], self.num_heads, *self.window, y.shape[-1])
+
+    def _joined(
+        self, y: Float[Tensor, "n down across k high wide d"], grid: Grid, shift: Window
+    ) -> Float[Tensor, "n t D"]:
+        """The windows put together again: `_cut` undone."""
         y = y.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
         if any(shift):
             y = y.roll(shift, (1, 2))
-        return self.out(y[:, :rows, :columns].flatten(1, 2))
+        return y[:, : grid[0], : grid[1]].flatten(1, 2)
 
 
 class SwinBlock(nn.Module):
@@ -249,8 +263,7 @@ class SwinTransformer(Network):
         self.patch_embedding = nn.Conv2d(config.channels, config.width, kernel_size=patch, stride=patch)
         self.patch_norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
-        total = sum(config.depths)
-        rates = [config.stochastic_depth * i / max(1, total - 1) for i in range(total)]
+        rates = drop_rates(config.stochastic_depth, sum(config.depths))
         self.stages = nn.ModuleList(
             Stage(config, stage, rates[end - depth : end])
             for stage, (depth, end) in enumerate(zip(config.depths, accumulate(config.depths), strict=True))
@@ -265,11 +278,7 @@ class SwinTransformer(Network):
         if size == self.config.image_size:
             size = self.config.image_size  # plain numbers: a compiler that leaves sizes open need not follow all below
         grid = grid_of(size, self.config.patch_size)
-        assert self.patch_embedding.bias is not None
-        x = dense(  # the convolution as the matrix product that it is
-            patchify(images, self.config.patch_size), self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
-        )
-        x = self.dropout(self.patch_norm(x))
+        x = self.dropout(self.patch_norm(embed_patches(images, self.patch_embedding)))
         for stage in self.stages:
             x, grid = stage(x, grid)
         return self.norm(x)

@@ -12,7 +12,7 @@ in `kernels`, position tables in `positions`, the distributions that parameters 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -85,17 +85,32 @@ class ViTConfig:
 
 def require_shape(config: Any) -> None:
     """Refuse, with a `UsageError`, sizes that make no ViT; `config` has the fields that all of them share."""
-    for name in ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}.")
-    if config.width % config.num_heads:
-        raise UsageError(f"width {config.width} cannot be split into {config.num_heads} heads: choose a multiple.")
-    for name in ("dropout", "stochastic_depth"):
-        if not 0 <= getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(config, name)}.")
+    require_positive(config, ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"))
+    require_heads(config.width, config.num_heads)
+    require_rates(config)
     if hasattr(config, "layer_norm_eps") and not 0 < config.layer_norm_eps < 1:
         raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {config.layer_norm_eps}.")
     _ = config.grid_size  # refuses a size that cannot be cut into patches
+
+
+def require_positive(config: Any, names: Sequence[str]) -> None:
+    """Refuse those of the fields that are not at least 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}.")
+
+
+def require_heads(width: int, num_heads: int) -> None:
+    """Refuse a width that the heads do not divide."""
+    if width % num_heads:
+        raise UsageError(f"width {width} cannot be split into {num_heads} heads: choose a multiple.")
+
+
+def require_rates(config: Any, names: Sequence[str] = ("dropout", "stochastic_depth")) -> None:
+    """Refuse those of the fields that are no share of what is dropped."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(config, name)}.")
 
 
 def grid_of(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:

@@ -35,6 +35,7 @@ def model_card(
     licence: str | None = None,
     opens_in: str = "vitral",
     origin: str | None = None,
+    caveats: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -42,6 +43,7 @@ def model_card(
         metrics: {"validation": ..., "test": ...}, each as an evaluator returned it; both may be absent.
         opens_in: layout of the folder, a key of `LIBRARIES` where a library of its own opens it.
         origin: Markdown, what the model was trained on; `None` says it with `data_name` and `recipe`.
+        caveats: what else bears on the scores in this folder, by its limits.
         licence: of the weights, best an SPDX identifier; `None` says nothing about it.
     """
     kinds = counted(len(classes), "class", "classes")
@@ -62,6 +64,7 @@ def model_card(
         origin or _origin(data_name, recipe, metrics),
         "## Limits",
         _limits(metrics, len(classes)),
+        *(f"- {for_markdown(words)}" for words in caveats),
     ]
     library = LIBRARIES[opens_in][0] if opens_in in LIBRARIES else "vitral"
     return _front_matter(name, metrics, data_name, licence, library) + "\n\n".join(parts) + "\n"

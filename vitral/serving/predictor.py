@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,8 @@ class Model:
     Attributes:
         network: the module, in evaluation mode.
         preprocessing: from decoded pixels to the network's input.
-        classes: names in the order of the scores.
+        classes: names in the order of the scores; their numbers, "0" onwards, where the model names none.
+        named: whether the model names its classes.
         descriptions: words for class names that are mere identifiers; may be empty.
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
@@ -55,11 +57,13 @@ class Model:
         self,
         network: Network,
         preprocessing: Preprocessing,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         descriptions: dict[str, str] | None = None,
         multi_label: bool = False,
         metrics: dict[str, Any] | None = None,
     ) -> None:
+        self.named = classes is not None
+        classes = [str(k) for k in range(network.config.num_classes)] if classes is None else classes
         if len(classes) != network.config.num_classes:
             raise UsageError(f"{len(classes)} class names for a head of {network.config.num_classes} classes.")
         self.network = network.eval()
@@ -77,8 +81,19 @@ class Model:
 
     def with_preprocessing(self, **changes: Any) -> Model:
         """The same model with some fields of its preprocessing changed."""
-        changed = replace(self.preprocessing, **changes)
-        return Model(self.network, changed, self.classes, self.descriptions, self.multi_label, self.metrics)
+        changed = copy.copy(self)
+        changed.preprocessing = replace(self.preprocessing, **changes)
+        return changed
+
+    def with_metrics(self, metrics: dict[str, Any]) -> Model:
+        """The same model with other `metrics`, and so perhaps another temperature.
+
+        Raises:
+            DataError: the temperature is no number above 0.
+        """
+        changed = copy.copy(self)
+        changed.metrics, changed.temperature = metrics, _temperature(metrics)
+        return changed
 
     def pixels(self, source: Source) -> np.ndarray:
         """A picture as the network sees it before normalisation: [crop height, crop width, 3] uint8.
@@ -197,11 +212,10 @@ def load(path: str | Path, device: str = "cpu") -> Model:
     """
     pretrained = read(path)
     network, _ = build(pretrained)
-    classes = pretrained.classes or tuple(str(k) for k in range(pretrained.config.num_classes))
     return Model(
         network.to(choose_device(device)),
         pretrained.preprocessing,
-        classes,
+        pretrained.classes or None,
         pretrained.described.descriptions,
         pretrained.described.multi_label,
         pretrained.metrics,

@@ -6,26 +6,25 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
-import functools
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, changed, empty_network
+from vitral.models import Network, build_network, changed, empty_network
 from vitral.registry import nearest
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, Layout, require_not_deeper, without_head
+from vitral.weights.mapping import Entry
 from vitral.weights.published import located
+from vitral.weights.reading import read_tensors, require_equal
 from vitral.weights.report import LoadReport
 from vitral.weights.sources.hugging_face import parsed
 from vitral.weights.stored import Stored, open_stored
@@ -43,16 +42,14 @@ LAYOUTS: dict[str, Layout] = {
 }
 """Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
 
-LONGEST_ENTRY = 3
-"""Tensors of a file that are kept while more than one of ours may be made of them: query, key and value."""
-
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 """Files in a folder that may be its weights."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights in their file, and all that came along. The numbers are read by `build`."""
+    """Weights in their file, and all that came along. The numbers are read by `build`, or before it where Transformers
+    had to give them their places."""
 
     source: Path
     layout: str
@@ -84,10 +81,8 @@ def read(path: str | Path) -> Pretrained:
         MissingInputError: there is no such folder, or no weights in it.
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
-    if adapted.is_name(path):
-        described, weights = adapted.of_timm(str(path))
-        return Pretrained(Path(str(path)), "vitral", described, weights, {})
-    source = located(path)
+    by_timm = adapted.is_name(path)
+    source = adapted.fetched(str(path)) if by_timm else located(path)
     if not source.exists():
         near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
         raise MissingInputError(
@@ -95,16 +90,19 @@ def read(path: str | Path) -> Pretrained:
         )
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
-    config = _read_json(beside) if beside.is_file() else {}
-    if adapted.takes(config):
-        described, weights = adapted.of_transformers(file.parent, config)
-        return Pretrained(source, "vitral", described, weights, {})
+    config = read_object(beside) if beside.is_file() else {}
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
         raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
+    by_transformers = name == "huggingface" and adapted.takes(config)
     try:
-        described = LAYOUTS[name].describe(stored, config, file.parent)
+        if by_timm:
+            described = adapted.of_timm(str(path), stored, config)
+        elif by_transformers:
+            described = adapted.of_transformers(config, file.parent)
+        else:
+            described = LAYOUTS[name].describe(stored, config, file.parent)
         require_not_deeper(described.config, stored)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
@@ -114,7 +112,9 @@ def read(path: str | Path) -> Pretrained:
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error
-    metrics = _read_json(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
+    if by_transformers:
+        described, stored = adapted.loaded(described, stored)
+    metrics = read_object(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
 
@@ -136,8 +136,10 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
         str(pretrained.source), pretrained.layout, notes=[*pretrained.stored.notes, *pretrained.described.notes]
     )
     report.dropped += pretrained.described.left_out.items()
-    tensors = _read_tensors(pretrained, report)
-    headless = pretrained.described.headless
+    headless, checksum = pretrained.described.headless, pretrained.described.checksum
+    if checksum is not None:
+        require_checksum(pretrained.stored.path, checksum)
+    tensors = read_tensors(pretrained.stored, _entries(pretrained), pretrained.described.left_out, report)
     new_head = headless or (classes is not None and tuple(classes) != pretrained.classes)
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))
@@ -155,55 +157,23 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     for name, tensor in network.resized(tensors, pretrained.config, config).items():
         report.resized.append((name, tuple(tensors[name].shape), tuple(tensor.shape)))
         tensors[name] = tensor
-    _require_equal(network, tensors, report, heads if new_head else ())
+    require_equal(network, tensors, report, heads if new_head else ())
+    if network.COMPUTES:
+        network = build_network(config)  # only now, when the file has shown that it is no larger than it should be
     network.load_state_dict(tensors, strict=False, assign=True)
     for layer in network.HEADS:
-        if network.get_submodule(layer).weight.is_meta:
+        if f"{layer}.weight" not in tensors:
             network.set_submodule(layer, _zero_head(network.get_submodule(layer), getattr(config, "head_bias", 0.0)))
             report.reinitialised += [f"{layer}.weight", f"{layer}.bias"]
     report.read = len(tensors)
     return network.eval().requires_grad_(True), report
 
 
-def _read_tensors(pretrained: Pretrained, report: LoadReport) -> dict[str, Tensor]:
-    """Every tensor of the file under the model's names, float32 where it is a fraction, in memory of its own."""
-    stored, described = pretrained.stored, pretrained.described
-    if described.checksum is not None:
-        require_checksum(stored.path, described.checksum)
-    entries = LAYOUTS[pretrained.layout].entries(described.config, stored)
-    if described.headless:
-        entries = without_head(entries, described.config)
-    known = {name for entry in entries for name in entry.theirs} | set(described.left_out)
-    missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
-    extra = [name for name in stored.shapes if name not in known]
-    if missing or extra:
-        raise DataError(f"{pretrained.source} does not fit the model: {'; '.join(_both_sides(missing, extra))}.")
-    tensors: dict[str, Tensor] = {}
-    tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
-    for entry in entries:
-        try:
-            value = entry.form.read([tensor(name) for name in entry.theirs])
-        except (RuntimeError, IndexError) as error:
-            raise DataError(
-                f"{pretrained.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
-                f"not of layout {pretrained.layout}."
-            ) from error
-        tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
-        if not _is_finite(tensors[entry.ours]):
-            raise DataError(
-                f"{pretrained.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
-                f"training that wrote it had failed; take an earlier checkpoint, or download it again."
-            )
-        if entry.form.name:
-            report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
-        if entry.theirs != (entry.ours,):
-            report.renamed.append((", ".join(entry.theirs), entry.ours))
-    return tensors
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite; their sum shows it in one pass, unless it overflows."""
-    return not tensor.is_floating_point() or math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
+def _entries(pretrained: Pretrained) -> list[Entry]:
+    """Where each tensor of the network stands in the file."""
+    described = pretrained.described
+    entries = LAYOUTS[pretrained.layout].entries(described.config, pretrained.stored)
+    return without_head(entries, described.config) if described.headless else entries
 
 
 def _drop_pre_logits(
@@ -244,50 +214,3 @@ def _weights_in(folder: Path) -> Path:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{folder} holds several files of weights ({names}): name one of them.")
     raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
-
-
-def _require_equal(
-    network: nn.Module, tensors: Mapping[str, Tensor], report: LoadReport, new_head: Sequence[str]
-) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in tensors.items()}
-    missing = [name for name in wanted if name not in given and name not in new_head]
-    extra = [name for name in given if name not in wanted]
-    other = [
-        f"{n}: {list(given[n])} in the file, {list(wanted[n])} in the model"
-        for n in given
-        if wanted.get(n, given[n]) != given[n]
-    ]
-    said = _both_sides(missing, extra)
-    if other:
-        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
-    if said:
-        raise DataError(f"{report.source} does not fit the model: {'; '.join(said)}.")
-
-
-def _both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
-    said = []
-    if missing:
-        said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
-    if extra:
-        said.append("left over " + ", ".join(extra[:5]) + _more(extra))
-    return said
-
-
-def _with_nearest(name: str, candidates: Sequence[str]) -> str:
-    close = nearest(name, candidates, 1)
-    return f"{name} (nearest in the file: {close[0]})" if close else name
-
-
-def _more(items: Sequence[object], shown: int = 5) -> str:
-    return f" and {len(items) - shown} more" if len(items) > shown else ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): copy or download it again.") from error
-    if not isinstance(plain, dict):
-        raise DataError(f"{path} must hold a JSON object, not {type(plain).__name__}.")
-    return plain

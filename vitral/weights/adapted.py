@@ -1,27 +1,33 @@
-"""Weights that only another library can read: timm's by name, and folders of Transformers' other model types.
+"""Weights of networks that only another library can build: timm's by name, and Transformers' other model types.
 
-The library builds its network and reads the file; the tensors are taken over into an adapter (see
-`vitral.models.adapter`), with class names and preprocessing, and from then on are in a model folder like any other.
+The library builds the network and says what its tensors are called; vitral fetches and reads the files. They are
+taken over into an adapter (see `vitral.models.adapter`), with class names and preprocessing, and from then on are in
+a model folder like any other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from vitral.config import Preprocessing
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import adapter
-from vitral.models.adapter import AdapterConfig
+from vitral.models.network import LARGEST
 from vitral.weights import huggingface, timm
 from vitral.weights.huggingface.published import class_names, size
 from vitral.weights.layout import Described
-from vitral.weights.sources.cache import offline
+from vitral.weights.report import other_shape, require_no_differences
+from vitral.weights.sources import hugging_face
+from vitral.weights.sources.progress import to_stderr
+from vitral.weights.stored import Stored
 
 NOT_SETTINGS = {
     # what a Transformers configuration says beside the shape of the network
@@ -29,15 +35,18 @@ NOT_SETTINGS = {
     "id2label", "label2id", "num_labels", "label_descriptions", "out_features", "out_indices", "stage_names",
 }  # fmt: skip
 
+SPARE = 1 << 20
+"""Numbers that a small file's network may have beyond twice the file's: a head that it lacks."""
+
 
 class InMemory:
-    """Tensors that another library has read; see `vitral.weights.stored.Stored`."""
+    """Tensors of a file under the names that another library gives them; see `vitral.weights.stored.Stored`."""
 
     kind = "memory"
-    notes: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.notes = notes
         self.tensors = tensors
         self.shapes = {name: tuple(value.shape) for name, value in tensors.items()}
 
@@ -51,11 +60,12 @@ def is_name(words: str | Path) -> bool:
     return adapter.WORDS.fullmatch(str(words)) is not None and not Path(words).exists()
 
 
-def of_timm(words: str) -> tuple[Described, InMemory]:
-    """The published weights of "timm:NAME", read and, if need be, fetched by timm.
+def fetched(words: str) -> Path:
+    """The folder with the published weights of "timm:NAME", downloaded if it is not there yet: by vitral, not by timm.
 
     Raises:
-        UsageError: no such model, or it has no weights. UnavailableError: timm is not installed, or cannot fetch them.
+        UsageError: no such model, or it has no weights in a repository of timm's form.
+        UnavailableError: timm is not installed, or they cannot be fetched; says which files to place where.
     """
     config = adapter.configuration(words)
     if config.library != "timm":
@@ -66,19 +76,27 @@ def of_timm(words: str) -> tuple[Described, InMemory]:
     library = adapter.imported("timm", words)
     if not library.is_model_pretrained(config.name):
         raise UsageError(f"timm has no weights of {config.name}: train it from nothing with `vitral train`.")
-    try:
-        whole = library.create_model(config.name, pretrained=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = "HF_HUB_OFFLINE is set" if offline() else str(error).strip().splitlines()[0]
-        raise UnavailableError(
-            f"the weights of {words} are not on this machine and timm cannot fetch them ({reason}): train it from "
-            f"nothing with `vitral train`, or give a folder of weights."
-        ) from error
-    published = whole.pretrained_cfg
-    config = dataclasses.replace(config, num_classes=max(1, int(published["num_classes"])))
-    tensors = _split(whole, published.get("classifier"))
-    rule = timm.preprocessing_of(library.data.resolve_data_config({}, model=whole), config.image_size)
-    return _described(config, rule, tensors, tuple(published.get("label_names") or ())), InMemory(Path(words), tensors)
+    published = library.get_pretrained_cfg(config.name)
+    repository = hugging_face.parsed(f"hf:{published.hf_hub_id}")
+    if repository is None or published.hf_hub_filename:
+        place = published.hf_hub_id or published.url or published.file
+        raise UsageError(
+            f"timm has the weights of {config.name} as a file of another form ({place}), which is not read: train it "
+            f"from nothing with `vitral train`, or give a folder of weights."
+        )
+    return hugging_face.repository(*repository, f"the weights of {words}", to_stderr())
+
+
+def of_timm(words: str, stored: Stored, published: Mapping[str, Any]) -> Described:
+    """The model of "timm:NAME" in its repository's file and config.json, as an adapter even where vitral has its own.
+
+    Raises:
+        DataError: the repository is another model's.
+    """
+    described = timm.described(stored, published, {"adapter": timm.adapter})
+    if f"timm:{described.config.name}" != words:
+        raise DataError(f"it is of timm's {described.config.name}, not of {words}.")
+    return described
 
 
 def takes(config: Mapping[str, Any]) -> bool:
@@ -93,50 +111,108 @@ def takes(config: Mapping[str, Any]) -> bool:
     return True
 
 
-def of_transformers(folder: Path, published: Mapping[str, Any]) -> tuple[Described, InMemory]:
-    """The model in a folder, read by Transformers: from safetensors alone, without any code of the folder's.
+def of_transformers(published: Mapping[str, Any], folder: Path) -> Described:
+    """What a config.json says of a model that only Transformers can build; it sees only what `settings_of` lets by.
 
     Raises:
-        DataError: Transformers cannot read it, or it is not such that an adapter can rebuild it.
+        UsageError: a setting is not of the plain ones.
     """
-    library = adapter.imported("hf", f"hf:{published['model_type']}")
+    kind = str(published["model_type"])
+    usual = adapter.transformers_defaults(kind)().to_dict()
+    settings = {
+        name: value
+        for name, value in published.items()
+        if name not in NOT_SETTINGS and not name.startswith("_") and not (name in usual and value == usual[name])
+    }
+    given = {"image_size": usual["image_size"]} if usual.get("image_size") else {}
+    given |= {name: value for name, value in published.items() if value is not None}
+    rule, notes = huggingface.preprocessing_of(folder, given)
+    config = dataclasses.replace(
+        adapter.configuration(f"hf:{kind}"),
+        num_classes=len(given.get("id2label") or ()) or int(given.get("num_labels", 2)),
+        image_size=size(given.get("image_size", rule.crop)),
+        settings=json.dumps(settings, sort_keys=True),
+    )
+    if max(config.num_classes, *config.image_size) > LARGEST:
+        raise UsageError(f"no number may be above 2^24, as {max(config.num_classes, *config.image_size)} is.")
+    multi_label = published.get("problem_type") == huggingface.MULTI_LABEL
+    return Described(config, rule, class_names(published), multi_label=multi_label, notes=notes)
+
+
+def loaded(described: Described, stored: Stored) -> tuple[Described, InMemory]:
+    """The file's tensors as Transformers' network has them, and whether there is a head among them.
+
+    The file is read by vitral, and Transformers gives each tensor its place; it may leave none out, and make up none
+    but a whole head.
+
+    Raises:
+        DataError: tensors missing, left over or of another shape; both sides are listed.
+    """
+    with torch.device("meta"):
+        whole = adapter.transformers_classifier(described.config)
+    last = adapter.last_layer(whole)
+    head = {f"{last}.weight", f"{last}.bias"}
+    if not head <= whole.state_dict().keys():
+        raise DataError(f"{stored.path}: the last layer of {type(whole).__name__} has no bias, which is not read.")
+    _require_likely_size(whole, stored)
+    tensors = {}
+    for name in stored.shapes:
+        value = stored.tensor(name)
+        tensors[name] = value.to(torch.float32) if value.is_floating_point() else value
+    filled, account = _filled(whole, tensors, stored.path)
+    missing = set(account["missing_keys"])
+    headless = head <= missing
+    require_no_differences(
+        stored.path,
+        sorted(missing - (head if headless else set())),
+        sorted(account["unexpected_keys"]),
+        [other_shape(*found) for found in account["mismatched_keys"]],
+    )
+    state = {name: value for name, value in filled.state_dict().items() if not (headless and name in head)}
+    renamed = sum(name not in stored.shapes for name in state)
+    notes = (f"Transformers has {renamed} of the tensors under other names than the file",) if renamed else ()
+    described = dataclasses.replace(
+        described,
+        headless=headless,
+        classes=() if headless else described.classes,
+        notes=(*described.notes, *notes),
+    )
+    return described, InMemory(stored.path, state, stored.notes)
+
+
+def _require_likely_size(whole: nn.Module, stored: Stored) -> None:
+    """Refuse a configuration of a far larger network than the file's, before memory is taken for it."""
+    wanted = sum(value.numel() for value in whole.parameters())
+    given = sum(math.prod(shape) for shape in stored.shapes.values())
+    if wanted > 2 * given + SPARE:
+        raise DataError(
+            f"{stored.path} has {given:,} numbers, the model that config.json describes {wanted:,}: one of the two is "
+            f"another model's."
+        )
+
+
+def _filled(whole: Any, tensors: dict[str, Tensor], path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Transformers' network with these tensors, and its own account of what was missing and left over."""
+    words = importlib.import_module("transformers.utils.logging")
+    level, shown = words.get_verbosity(), words.is_progress_bar_enabled()
+    words.set_verbosity(words.CRITICAL)
+    words.disable_progress_bar()
     try:
-        whole = library.AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        filled, account = type(whole).from_pretrained(
+            None,
+            config=whole.config,
+            state_dict=tensors,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are in the account
+            output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Transformers cannot read {folder} ({str(error).strip().splitlines()[0]}).") from error
-    rule, notes = huggingface.preprocessing_of(folder, published)
-    different = whole.config.to_diff_dict()
-    settings = {k: v for k, v in different.items() if k not in NOT_SETTINGS and not k.startswith("_")}
-    try:
-        config = dataclasses.replace(
-            adapter.configuration(f"hf:{published['model_type']}"),
-            num_classes=int(whole.config.num_labels),
-            image_size=size(getattr(whole.config, "image_size", None) or rule.crop),
-            settings=json.dumps(settings, sort_keys=True),
-        )
-        tensors = _split(whole, adapter.last_layer(whole))
-    except UsageError as error:
-        raise DataError(f"{folder}: {error}") from error
-    described = _described(config, rule, tensors, class_names(published))
-    multi_label = published.get("problem_type") == huggingface.MULTI_LABEL
-    return dataclasses.replace(described, notes=notes, multi_label=multi_label), InMemory(folder, tensors)
-
-
-def _split(whole: nn.Module, last: Any) -> dict[str, Tensor]:
-    """The tensors of a network under an adapter's names: body, and head where the last layer is a plain one."""
-    state = whole.state_dict()
-    names = (last,) if isinstance(last, str) else tuple(last or ())
-    body = {f"body.{k}": v for k, v in state.items() if not any(k.startswith(f"{name}.") for name in names)}
-    if len(names) == 1 and isinstance(whole.get_submodule(names[0]), nn.Linear | nn.Conv2d):
-        weight, bias = (state.get(f"{names[0]}.{kind}") for kind in ("weight", "bias"))
-        if weight is not None and bias is not None:
-            body |= {"head.weight": weight.flatten(1), "head.bias": bias}
-    return body
-
-
-def _described(config: AdapterConfig, rule: Preprocessing, tensors: Mapping[str, Tensor], names: Any) -> Described:
-    headless = "head.weight" not in tensors
-    fitting = names if len(names) == config.num_classes and not headless else ()
-    return Described(config, rule, tuple(map(str, fitting)), headless=headless)
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"Transformers cannot take the tensors of {path} ({said}).") from error
+    finally:
+        words.set_verbosity(level)
+        if shown:
+            words.enable_progress_bar()
+    if account.get("error_msgs"):
+        raise DataError(f"Transformers cannot take the tensors of {path} ({account['error_msgs'][0]}).")
+    return filled, account

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,20 @@ MARK = "conversion.json"
 ALIASES = {"hf": "huggingface", "transformers": "huggingface", "google-npz": "google", "npz": "google"}
 """Other words for keys of `LAYOUTS`."""
 
-TRAINING_ONLY = ("dropout", "stochastic_depth", "checkpoint_blocks", "head_bias", "position_resize")
+TRAINING_ONLY = (
+    "dropout", "stochastic_depth", "checkpoint_blocks", "head_bias", "position_resize", "layer_scale", "norm_momentum",
+)  # fmt: skip
 """Fields of a configuration that change no score at its image size, so a layout without a place for them is no loss
 that stands in the way."""
 
-Card = Callable[[str], str]
-"""A layout's name -> the model card of a folder in it."""
+EPSILONS = ("layer_norm_eps", "group_norm_eps", "filter_std_eps", "filter_variance_eps")
+"""Fields for which libraries have numbers of their own and no place: scores differ slightly there, which is said."""
+
+LARGEST_EPSILON = 1e-5
+"""Up to which an epsilon is one of those; a larger one shapes the network."""
+
+Card = Callable[[str, Sequence[str]], str]
+"""A layout's name, and sentences on what is otherwise there -> the model card of a folder in it."""
 
 
 @dataclass
@@ -51,7 +59,9 @@ class WriteReport:
         compared: tensors that were read back and found equal, bit for bit.
         reformed: how many were transposed, split and so on, by what reading them undoes.
         files: (name, bytes) of each.
-        changed: (what, before, after) for what the layout says otherwise; no score depends on it.
+        changed: (what, before, after) for what the layout says otherwise. The scores of prepared pixels depend
+            on `EPSILONS` alone of it, slightly; where it is of the preprocessing (mean, std, resize, interpolation), a
+            picture is prepared otherwise.
     """
 
     layout: str
@@ -70,7 +80,15 @@ class WriteReport:
 
     def losses(self) -> list[str]:
         """One line for whatever did not travel as it was."""
-        return [f"{what} was {before} and reads as {after} there" for what, before, after in self.changed]
+        return _said(self.changed)
+
+
+def _said(changed: Sequence[tuple[str, str, str]]) -> list[str]:
+    slightly = ", with which scores differ slightly"
+    return [
+        f"{what} was {before} and reads as {after} there{slightly if what in EPSILONS else ''}"
+        for what, before, after in changed
+    ]
 
 
 def layout_named(words: str) -> str:
@@ -116,7 +134,9 @@ def _write(
     metrics, left_out = _measured(pretrained, back)
     if metrics or (place / "metrics.json").is_file():
         (place / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    (place / "README.md").write_text(card(layout), encoding="utf-8")
+    changed = [*_changed(pretrained, back), *left_out]
+    other_scores = [words for entry, words in zip(changed, _said(changed), strict=True) if entry[0] in EPSILONS]
+    (place / "README.md").write_text(card(layout, other_scores), encoding="utf-8")
     record = {
         "library": "vitral",
         "version": VERSION,
@@ -133,7 +153,7 @@ def _write(
         compared=len(tensors),
         reformed=report.reformed,
         files=sorted((path.name, path.stat().st_size) for path in place.iterdir()),
-        changed=[*_changed(pretrained, back), *left_out],
+        changed=changed,
     )
 
 
@@ -176,7 +196,8 @@ def _require_same_scores(network: Network, again: Network, layout: str) -> None:
         )
     before, after = (dataclasses.asdict(config) for config in (network.config, again.config))
     for name, value in before.items():
-        if value != after[name] and name not in TRAINING_ONLY:
+        said = name in TRAINING_ONLY or (name in EPSILONS and max(value, after[name]) <= LARGEST_EPSILON)
+        if value != after[name] and not said:
             raise UsageError(
                 f"layout {layout} has no place for {name} {value!r} (it reads as {after[name]!r} there): choose "
                 f"another."
@@ -205,7 +226,7 @@ def _changed(before: Pretrained, after: Pretrained) -> list[tuple[str, str, str]
     """Fields of preprocessing and so on that read otherwise than before."""
     old, new = before.described, after.described
     found: dict[str, tuple[Any, Any]] = {}
-    for name in TRAINING_ONLY:
+    for name in (*TRAINING_ONLY, *EPSILONS):
         if hasattr(old.config, name):
             found[name] = getattr(old.config, name), getattr(new.config, name)
     for knob in dataclasses.fields(old.preprocessing):

@@ -54,9 +54,10 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     else:
         if not (str(config.get("architecture", "")).startswith("deit_") or stored.path.name.startswith("deit_")):
             raise DataError(
-                f"{stored.path} is a plain ViT in timm's names, which does not say how pictures are to be prepared: if "
-                f'it is DeiT\'s, put {{"architecture": "deit_base_patch16_224"}} as config.json beside it; if it is '
-                f"timm's, its own config.json."
+                "it is a plain ViT in timm's names, and nothing says how pictures are to be prepared for it: put a "
+                'config.json beside it, for a ViT of timm\'s like {"architecture": "vit_tiny_patch16_224", '
+                f'"num_classes": {classes}, "pretrained_cfg": {{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}}} '
+                'with its own numbers, for DeiT {"architecture": "deit_base_patch16_224"}.'
             )
         shape = shape_of(stored, config, 1)
         model = ViTConfig(num_classes=classes, gelu="exact", position_resize="huggingface", **shape)

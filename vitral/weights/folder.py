@@ -23,17 +23,16 @@ from torch import Tensor
 from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, UsageError
 from vitral.models import FAMILIES, changed, family_of
+from vitral.models.network import LARGEST
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.registry import look_up, nearest
 from vitral.weights.aside import OLD, written_aside
 from vitral.weights.checksum import checksum_of
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
-
-LARGEST = 2**24
-"""No size in a configuration is larger."""
 
 FORMAT = 1
 """Raised whenever an older vitral could misread a newer folder."""
@@ -168,10 +167,7 @@ def _configuration(family: str, plain: Mapping[str, Any]) -> Any:
     return kind(**read)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path} is missing: the model folder is not whole.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({type(error).__name__}): copy or train it again.") from error
+    return read_object(path, "copy or train it again")

@@ -14,10 +14,8 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError
 from vitral.models import vit
 from vitral.models.layerscale import GIANT
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.stored import Stored
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SAID = ("architecture", "num_heads", "decoder_num_heads", "image_size")
 """What a config.json may say beside such a file: all that shapes cannot."""

@@ -5,7 +5,6 @@ For a classifier the same files are read by the layout `vitral.weights.mae`, whi
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,20 +14,24 @@ from vitral.errors import DataError
 from vitral.models.mae import MaeConfig
 from vitral.models.masked_autoencoder import DecoderConfig, MaskedAutoencoder
 from vitral.weights.from_shapes import shape_of
+from vitral.weights.json_files import read_object
 from vitral.weights.mae import FILE
 from vitral.weights.mapping import Entry, same, written
+from vitral.weights.reading import read_tensors, require_equal
+from vitral.weights.report import LoadReport
 from vitral.weights.stored import Stored, open_stored
 from vitral.weights.timm import vit as timm_vit
 
 
-def read_autoencoder(path: Path) -> MaskedAutoencoder:
-    """The autoencoder of a file, with its decoder.
+def read_autoencoder(path: Path) -> tuple[MaskedAutoencoder, LoadReport]:
+    """The autoencoder of a file, with its decoder, and the account of the load.
 
     Where it is not of a published size, a config.json beside it says what shapes do not: "num_heads",
     "decoder_num_heads", "image_size".
 
     Raises:
-        DataError: the file is of another kind, damaged, or lacks a tensor; or the heads are not known.
+        DataError: the file is of another kind or damaged, or its tensors are not just those of the network, with
+            finite numbers; or the heads are not known.
     """
     stored = open_stored(path)
     if "decoder_embed.weight" not in stored.shapes or "pos_embed" not in stored.shapes:
@@ -37,7 +40,7 @@ def read_autoencoder(path: Path) -> MaskedAutoencoder:
         )
     beside = path.parent / "config.json"
     try:
-        said = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        said = read_object(beside) if beside.is_file() else {}
         config = MaeConfig(**shape_of(stored, said, 1))
         decoder = _decoder(stored, int(said.get("decoder_num_heads", DecoderConfig.num_heads)))
     except DataError:
@@ -46,19 +49,12 @@ def read_autoencoder(path: Path) -> MaskedAutoencoder:
         raise DataError(f"{path} is not as MAE writes it ({error}): fetch it again.") from error
     with torch.device("meta"):
         model = MaskedAutoencoder(config, decoder)
-    found = entries(model)
-    theirs = {name for entry in found for name in entry.theirs}
-    if theirs != set(stored.shapes):
-        missing, extra = sorted(theirs - set(stored.shapes)), sorted(set(stored.shapes) - theirs)
-        raise DataError(
-            f"{path} is not as MAE writes it (missing {missing[:3]}, left over {extra[:3]}): fetch it again."
-        )
-    tensors = {e.ours: e.form.read([stored.tensor(name) for name in e.theirs]) for e in found}
-    try:
-        model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        raise DataError(f"{path} does not fit together ({error}): fetch it again.") from error
-    return model.requires_grad_(True)
+    report = LoadReport(str(path), "mae", notes=list(stored.notes))
+    tensors = read_tensors(stored, entries(model), (), report)
+    require_equal(model, tensors, report)
+    model.load_state_dict(tensors, assign=True)
+    report.read = len(tensors)
+    return model.requires_grad_(True), report
 
 
 def write_autoencoder(folder: Path, model: MaskedAutoencoder) -> None:

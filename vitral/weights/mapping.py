@@ -37,6 +37,12 @@ TRANSPOSED = Form("transposed", lambda parts: parts[0].t(), lambda value: [value
 HWIO = Form("transposed", lambda parts: parts[0].permute(3, 2, 0, 1), lambda value: [value.permute(2, 3, 1, 0)])
 """A convolution kernel [height, width, in, out], as TensorFlow and flax keep it, and [out, in, height, width]."""
 
+CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
+"""A matrix [out, in] that is kept as a 1x1 convolution: the head of networks that are convolutional to the end."""
+
+STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""The tensors of a batch normalisation, as torch names them."""
+
 
 def joined(parts: int) -> Form:
     """Several matrices or vectors of the file, stacked along the rows: query, key and value."""

@@ -5,6 +5,7 @@ Everything is read off names and shapes. Heads are the columns of a bias table, 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models.beit import CLASS_OFFSETS, BEiTConfig
 from vitral.models.swin import SwinConfig
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Shape, Stored
@@ -38,25 +40,23 @@ SQUASHED_FROM = 384
 UNCROPPED_FROM = 384
 """Pixels from which BEiT's authors resize the shorter side to the input (crop_pct in their datasets.py)."""
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-HALF = (
-    "colours are brought to -1..1, as for BEiT's published files; those of BEiT v2 want ImageNet's mean and deviation"
-)
-"""Names and shapes of both versions are the same."""
+BEITS = ("beit", "beitv2")
+"""Beginnings of the names of BEiT's files. Both versions have the same names and shapes inside, and other colours."""
 
 
 def recognises(stored: Stored, config: Mapping[str, Any]) -> bool:
-    """Whether a file without a config.json has the names of one of the two."""
+    """Whether a file has the names of one of the two, and no config.json that says more than which BEiT it is."""
     names = stored.shapes.keys()
-    return not config and (names >= SWIN or names >= BEIT or SHARED_TABLE in names)
+    return set(config) <= {"architecture"} and (names >= SWIN or names >= BEIT or SHARED_TABLE in names)
 
 
-def describe(stored: Stored, _: Mapping[str, Any], __: Path) -> Described:
+def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
     """The model that the names and shapes make.
 
     Raises:
-        DataError: the shapes are of no square window or grid, or the file is one of pre-training.
+        DataError: the shapes are of no square window or grid, the file is one of pre-training, or nothing tells which
+            version of BEiT it is.
     """
     shapes = stored.shapes
     if SHARED_TABLE in shapes:
@@ -71,10 +71,11 @@ def describe(stored: Stored, _: Mapping[str, Any], __: Path) -> Described:
         resize = size if size[0] >= SQUASHED_FROM else int(256 / 224 * size[0])
         preprocessing = Preprocessing(size, resize, "bicubic", IMAGENET_MEAN, IMAGENET_STD)
         return Described(swin_config, preprocessing, left_out=swin.computed(shapes), notes=notes)
-    beit_config = _beit(shapes, classes)
+    beit_config, second = _beit(shapes, classes), _is_second(stored, config)
     size = beit_config.image_size
-    preprocessing = Preprocessing(size, size[0] if size[0] >= UNCROPPED_FROM else int(size[0] / 0.875), "bicubic")
-    return Described(beit_config, preprocessing, left_out=beit.computed(shapes), notes=(HALF,))
+    resize = size[0] if size[0] >= UNCROPPED_FROM else int(size[0] / 0.875)
+    colours = (IMAGENET_MEAN, IMAGENET_STD) if second else ()
+    return Described(beit_config, Preprocessing(size, resize, "bicubic", *colours), left_out=beit.computed(shapes))
 
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
@@ -85,12 +86,29 @@ def entries(config: Any, stored: Stored | None) -> list[Entry]:
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
     """Write the model.pth that the authors' programs open. It has no place for preprocessing and class names.
 
+    Beside a BEiT stands a config.json that says of which version it is; nobody else needs it.
+
     Raises:
         UsageError: the model is neither a Swin nor a BEiT.
     """
     if not isinstance(described.config, SwinConfig | BEiTConfig):
         raise UsageError("Microsoft's files hold Swins and BEiTs: choose another layout.")
     torch.save({"model": written(entries(described.config, None), tensors)}, folder / "model.pth")
+    if isinstance(described.config, BEiTConfig):
+        version = BEITS[described.preprocessing.mean == IMAGENET_MEAN]
+        (folder / "config.json").write_text(json.dumps({"architecture": version}) + "\n", encoding="utf-8")
+
+
+def _is_second(stored: Stored, config: Mapping[str, Any]) -> bool:
+    """Whether a file is of BEiT v2 (arXiv 2208.06366): by the config.json beside it, or by its name."""
+    said = str(config["architecture"] if config else stored.path.name).partition("_")[0]
+    if said not in BEITS:
+        raise DataError(
+            f"{stored.path} is a BEiT, and nothing tells whether of the first version, whose colours are brought to "
+            f'-1..1, or the second, which has ImageNet\'s: put {{"architecture": "beit"}} or '
+            f'{{"architecture": "beitv2"}} as config.json beside it.'
+        )
+    return said == BEITS[1]
 
 
 def _swin(shapes: Mapping[str, Shape], classes: int) -> tuple[SwinConfig, tuple[str, ...]]:

@@ -16,17 +16,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vitral.catalogue import PUBLISHED
+from vitral.catalogue import PUBLISHED, SOURCES
 from vitral.errors import UsageError
 from vitral.models import VARIANTS
 from vitral.registry import look_up
 from vitral.weights.sources import google, hugging_face
 from vitral.weights.sources.cache import cache_folder, kept
 from vitral.weights.sources.download import NotFetchedError, require_safe
-from vitral.weights.sources.hugging_face import FILES
 from vitral.weights.sources.progress import Progress, to_stderr
-
-__all__ = ["FILES", "PUBLISHED", "cache_folder", "fetch", "is_name", "located"]
 
 NAME = r"[A-Za-z][A-Za-z0-9]*-[A-Za-z0-9]+/[0-9]+"
 """What the name of a Vision Transformer looks like; it need not be one of `VARIANTS`."""
@@ -69,6 +66,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         UsageError: no weights are published under that name.
         UnavailableError: they are not on this machine and cannot be fetched; says which files to place where.
     """
+    if name in SOURCES:
+        raise UsageError(f"the name {name} alone fetches nothing: name the weights themselves, {SOURCES[name]}.")
     identifier = look_up("published model", name, PUBLISHED)
     return hugging_face.repository(identifier, "main", f"the weights of {name}", progress or to_stderr())
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitral.errors import DataError
+from vitral.registry import nearest
 
 
 @dataclass
@@ -45,3 +50,46 @@ class LoadReport:
         for name, reason in self.dropped:
             said.append(f"left out {name}: {reason}")
         return said
+
+
+def require_no_differences(
+    source: str | Path, missing: Sequence[str], extra: Sequence[str], other: Sequence[str] = ()
+) -> None:
+    """Refuse a file whose tensors are not those of the model.
+
+    Args:
+        missing: names of the model's that the file lacks.
+        extra: names of the file's that the model lacks.
+        other: see `other_shape`.
+
+    Raises:
+        DataError: there are any; both sides are listed.
+    """
+    said = _both_sides(missing, extra)
+    if other:
+        said.append("of another shape " + "; ".join(other[:3]) + _more(other, 3))
+    if said:
+        raise DataError(f"{source} does not fit the model: {'; '.join(said)}.")
+
+
+def other_shape(name: str, given: Sequence[int], wanted: Sequence[int]) -> str:
+    """How a tensor's shapes in the file and in the model are said to differ."""
+    return f"{name}: {list(given)} in the file, {list(wanted)} in the model"
+
+
+def _both_sides(missing: Sequence[str], extra: Sequence[str]) -> list[str]:
+    said = []
+    if missing:
+        said.append("missing " + ", ".join(_with_nearest(name, extra) for name in missing[:5]) + _more(missing))
+    if extra:
+        said.append("left over " + ", ".join(extra[:5]) + _more(extra))
+    return said
+
+
+def _with_nearest(name: str, candidates: Sequence[str]) -> str:
+    close = nearest(name, candidates, 1)
+    return f"{name} (nearest in the file: {close[0]})" if close else name
+
+
+def _more(items: Sequence[object], shown: int = 5) -> str:
+    return f" and {len(items) - shown} more" if len(items) > shown else ""

@@ -26,7 +26,7 @@ from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.weights.google import bit, hybrid, mixer, vit
 from vitral.weights.google.tree import PREFIXES, Tree
-from vitral.weights.layout import Described
+from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
 
@@ -52,6 +52,9 @@ FAMILIES: dict[str, Architecture] = {"vit": vit, "hybrid": hybrid, "bit": bit, "
 
 CARRIED = ("image_size", "gelu", "dropout", "stochastic_depth", "head_bias", "checkpoint_blocks", "position_resize")
 """Fields of a configuration that no shape tells."""
+
+HEADS = ("head/kernel", *bit.HEADS.values())
+"""Names of a head's kernel."""
 
 WHOLE_IMAGENET = 21_843
 """Classes of ImageNet-21k."""
@@ -93,6 +96,7 @@ def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
         bool(classes.get("multi_label", False)),
         left_out=tree.left_out(),
         notes=(*FAMILIES[family].notes(tree), *_zero_head(tree)),
+        headless=not any(name in tree for name in HEADS),
     )
 
 
@@ -119,7 +123,8 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
     config = described.config
     if family_of(config) not in FAMILIES:
         raise UsageError("the authors' codes have no model of this family: choose another layout.")
-    made = written(entries(config, None), tensors)
+    found = entries(config, None)
+    made = written(without_head(found, config) if described.headless else found, tensors)
     arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in made.items()}
     np.savez(folder / FILE, **arrays)
     known = {field.name for field in fields(config)}

@@ -16,6 +16,9 @@ NEW_ROOT = "root_block/conv_root/kernel"
 NUMBERED = re.compile(r"/standardized_conv2d_\d+/")
 """Some files number the convolutions."""
 
+HEADS = {True: "head/kernel", False: "resnet/head/conv2d/kernel"}
+"""By whether names are big_vision's."""
+
 HEAD = Form("transposed", lambda parts: parts[0][0, 0].t(), lambda value: [value.t()[None, None]])
 """A head kept as a 1x1 convolution, [1, 1, in, out]."""
 
@@ -37,7 +40,7 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> BiTConfig:
         blocks=tuple(count(tree, rf"{stem}block{stage + 1}/unit(\d+)/") for stage in range(stages)),
         width_factor=root // 64,
         image_size=size or (224, 224),
-        num_classes=tree.shape("head/kernel", 2)[1] if new else tree.shape("resnet/head/conv2d/kernel", 4)[3],
+        num_classes=tree.shape(HEADS[new], 2 if new else 4)[-1] if HEADS[new] in tree else 1,
         channels=channels,
     )
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import torch
 
-from vitral.weights.mapping import Entry, Form
+from vitral.weights.mapping import SAME, Entry, Form
 
 FLAT = Form("flattened", lambda parts: parts[0].flatten(), lambda value: [value])
 """Scale or bias of groups, [C], once kept as [1, 1, 1, C]."""
 
 FLAT4 = Form("flattened", lambda parts: parts[0].flatten(), lambda value: [value[None, None, None]])
 """The same, kept as [1, 1, 1, C] to this day."""
+
+
+def kernel(ours: str, theirs: str, form: Form) -> list[Entry]:
+    """Entries of a dense layer or a convolution, its kernel in that form."""
+    return [Entry(f"{ours}.weight", (f"{theirs}/kernel",), form), Entry(f"{ours}.bias", (f"{theirs}/bias",))]
+
+
+def norm(ours: str, theirs: str, form: Form = SAME) -> list[Entry]:
+    """Entries of a normalisation."""
+    return [Entry(f"{ours}.weight", (f"{theirs}/scale",), form), Entry(f"{ours}.bias", (f"{theirs}/bias",), form)]
 
 
 def heads_in(parts: int, num_heads: int) -> Form:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vitral.errors import DataError
 from vitral.models.hybrid import HybridConfig
 from vitral.weights.google import vit
-from vitral.weights.google.forms import FLAT
+from vitral.weights.google.forms import FLAT, norm
 from vitral.weights.google.tree import Tree, count
 from vitral.weights.mapping import HWIO, Entry
 
@@ -40,18 +40,14 @@ def notes(tree: Tree) -> list[str]:
 def entries(config: HybridConfig, tree: Tree | None) -> list[Entry]:
     """Where each parameter stands."""
     found = [*vit.entries(config, tree), Entry("resnet.root.conv.weight", ("conv_root/kernel",), HWIO)]
-    found += _norm("resnet.root.norm", "gn_root")
+    found += norm("resnet.root.norm", "gn_root", FLAT)
     for stage, units in enumerate(config.blocks):
         for unit in range(units):
             ours, theirs = f"resnet.stages.{stage}.{unit}", f"block{stage + 1}/unit{unit + 1}"
             for part in (1, 2, 3):
                 found.append(Entry(f"{ours}.conv{part}.weight", (f"{theirs}/conv{part}/kernel",), HWIO))
-                found += _norm(f"{ours}.norm{part}", f"{theirs}/gn{part}")
+                found += norm(f"{ours}.norm{part}", f"{theirs}/gn{part}", FLAT)
             if unit == 0:
                 found.append(Entry(f"{ours}.projection.weight", (f"{theirs}/conv_proj/kernel",), HWIO))
-                found += _norm(f"{ours}.projection_norm", f"{theirs}/gn_proj")
+                found += norm(f"{ours}.projection_norm", f"{theirs}/gn_proj", FLAT)
     return found
-
-
-def _norm(ours: str, theirs: str) -> list[Entry]:
-    return [Entry(f"{ours}.weight", (f"{theirs}/scale",), FLAT), Entry(f"{ours}.bias", (f"{theirs}/bias",), FLAT)]

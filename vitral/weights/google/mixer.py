@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from vitral.errors import DataError
 from vitral.models.mixer import MixerConfig
+from vitral.weights.google.forms import FLAT, kernel, norm
 from vitral.weights.google.tree import Tree, count, not_square, square
 from vitral.weights.mapping import HWIO, TRANSPOSED, Entry, Form
 
 SQUEEZED = Form("transposed", lambda parts: parts[0].squeeze().t(), lambda value: [value.t()])
 """A dense kernel that was kept with further dimensions of one."""
 
-FLAT = Form("flattened", lambda parts: parts[0].flatten(), lambda value: [value])
+HEAD = "head/kernel"
 
 FIRST = "Mixer/encoderblock_"
 """How blocks were called at first."""
@@ -38,7 +39,7 @@ def configuration(tree: Tree, size: tuple[int, int] | None) -> MixerConfig:
         tokens_mlp_dim=tokens_mlp_dim,
         channels_mlp_dim=_matrix(tree, "channel_mixing")[1],
         image_size=image_size,
-        num_classes=tree.shape("head/kernel", 2)[1],
+        num_classes=tree.shape(HEAD, 2)[1] if HEAD in tree else 1,
         channels=channels,
     )
 
@@ -51,11 +52,11 @@ def notes(_: Tree) -> list[str]:
 def entries(config: MixerConfig, tree: Tree | None) -> list[Entry]:
     """Where each parameter stands."""
     first = tree is not None and _is_first(tree)
-    found = _dense("patch_embedding", "embedding" if first else "stem", HWIO)
+    found = kernel("patch_embedding", "embedding" if first else "stem", HWIO)
     for i in range(config.depth):
         ours, theirs = f"blocks.{i}", f"{FIRST}{i}" if first else f"MixerBlock_{i}"
         second = "LayerNorm_2" if tree is not None and f"{theirs}/LayerNorm_2/scale" in tree else "LayerNorm_1"
-        found += _norm(f"{ours}.norm1", f"{theirs}/LayerNorm_0") + _norm(f"{ours}.norm2", f"{theirs}/{second}")
+        found += norm(f"{ours}.norm1", f"{theirs}/LayerNorm_0") + norm(f"{ours}.norm2", f"{theirs}/{second}")
         for kind in ("token_mixing", "channel_mixing"):
             for layer in (1, 2):
                 place = f"{ours}.{kind}.fc{layer}"
@@ -64,9 +65,9 @@ def entries(config: MixerConfig, tree: Tree | None) -> list[Entry]:
                     found.append(Entry(f"{place}.weight", (f"{phase}/kernel{layer}",), SQUEEZED))
                     found.append(Entry(f"{place}.bias", (f"{phase}/bias{layer}",), FLAT))
                 else:
-                    found += _dense(place, f"{theirs}/{kind}/Dense_{layer - 1}", TRANSPOSED)
-    found += _norm("norm", "Mixer/encoder_norm" if first else "pre_head_layer_norm")
-    return found + _dense("head", "head", TRANSPOSED)
+                    found += kernel(place, f"{theirs}/{kind}/Dense_{layer - 1}", TRANSPOSED)
+    found += norm("norm", "Mixer/encoder_norm" if first else "pre_head_layer_norm")
+    return found + kernel("head", "head", TRANSPOSED)
 
 
 def _is_first(tree: Tree) -> bool:
@@ -83,11 +84,3 @@ def _matrix(tree: Tree, kind: str) -> tuple[int, int]:
     if len(sides) != 2:
         raise DataError(f"{tree.prefix}{name} is missing or no matrix: copy or download it again.")
     return sides[0], sides[1]
-
-
-def _dense(ours: str, theirs: str, form: Form) -> list[Entry]:
-    return [Entry(f"{ours}.weight", (f"{theirs}/kernel",), form), Entry(f"{ours}.bias", (f"{theirs}/bias",))]
-
-
-def _norm(ours: str, theirs: str) -> list[Entry]:
-    return [Entry(f"{ours}.weight", (f"{theirs}/scale",)), Entry(f"{ours}.bias", (f"{theirs}/bias",))]

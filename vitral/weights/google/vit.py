@@ -10,7 +10,7 @@ import torch
 
 from vitral.errors import DataError, UsageError
 from vitral.models.vit import ViTConfig
-from vitral.weights.google.forms import heads_bias, heads_in, heads_out, layer_of
+from vitral.weights.google.forms import heads_bias, heads_in, heads_out, kernel, layer_of, norm
 from vitral.weights.google.tree import Tree, count, not_square, square
 from vitral.weights.mapping import HWIO, SAME, TRANSPOSED, Entry, Form
 
@@ -97,8 +97,6 @@ def notes(tree: Tree) -> list[str]:
     said = []
     if spelled(tree).positions not in tree:
         said.append("no table of positions: taken for fixed ones (sincos2d), and the input size for the usual one")
-    if "head/kernel" not in tree:
-        said.append("no head: name the classes of a new one")
     return said
 
 
@@ -125,7 +123,7 @@ def entries(config: ViTConfig, tree: Tree | None) -> list[Entry]:
         raise UsageError("the authors' files cannot say that a model has no positions: choose another layout.")
     classic = config.pool != "map" and config.positions == "learned"
     spelling = spelled(tree) if tree is not None else CLASSIC if classic else BIG_VISION
-    found = _kernel("patch_embedding", "embedding", HWIO)
+    found = kernel("patch_embedding", "embedding", HWIO)
     if config.pool == "token":
         found.append(Entry("class_token", ("cls",)))
     if config.positions == "learned":
@@ -133,22 +131,12 @@ def entries(config: ViTConfig, tree: Tree | None) -> list[Entry]:
         unplaced = config.pool == "token" and rows == config.grid_size[0] * config.grid_size[1]
         found.append(Entry("position_embedding", (spelling.positions,), UNPLACED_CLASS if unplaced else SAME))
     found += _blocks(config, spelling, stacked=tree is not None and f"{STACKED}/LayerNorm_0/scale" in tree)
-    found += _norm("norm", "Transformer/encoder_norm")
+    found += norm("norm", "Transformer/encoder_norm")
     if config.pool == "map":
         found += _attention_pool(config.num_heads)
     if config.representation_size is not None:
-        found += _kernel("pre_logits", "pre_logits", TRANSPOSED)
-    if tree is None or "head/kernel" in tree:
-        found += _kernel("head", "head", TRANSPOSED)
-    return found
-
-
-def _kernel(ours: str, theirs: str, form: Form) -> list[Entry]:
-    return [Entry(f"{ours}.weight", (f"{theirs}/kernel",), form), Entry(f"{ours}.bias", (f"{theirs}/bias",))]
-
-
-def _norm(ours: str, theirs: str) -> list[Entry]:
-    return [Entry(f"{ours}.weight", (f"{theirs}/scale",)), Entry(f"{ours}.bias", (f"{theirs}/bias",))]
+        found += kernel("pre_logits", "pre_logits", TRANSPOSED)
+    return found + kernel("head", "head", TRANSPOSED)
 
 
 def _blocks(config: ViTConfig, spelling: Spelling, stacked: bool) -> list[Entry]:
@@ -164,7 +152,7 @@ def _blocks(config: ViTConfig, spelling: Spelling, stacked: bool) -> list[Entry]
 
 
 def _block(ours: str, theirs: str, spelling: Spelling, num_heads: int) -> list[Entry]:
-    found = _norm(f"{ours}.norm1", f"{theirs}/LayerNorm_0") + _norm(f"{ours}.norm2", f"{theirs}/{spelling.norm2}")
+    found = norm(f"{ours}.norm1", f"{theirs}/LayerNorm_0") + norm(f"{ours}.norm2", f"{theirs}/{spelling.norm2}")
     attention = f"{theirs}/{spelling.attention}"
     found += _joined(f"{ours}.attention.qkv", attention, ("query", "key", "value"), num_heads)
     found += _out(f"{ours}.attention.out", attention, num_heads)
@@ -179,7 +167,7 @@ def _attention_pool(num_heads: int) -> list[Entry]:
     found += _out("attention_pool.out", attention, num_heads)
     return (
         found
-        + _norm("attention_pool.norm", "MAPHead_0/LayerNorm_0")
+        + norm("attention_pool.norm", "MAPHead_0/LayerNorm_0")
         + _mlp("attention_pool.mlp", "MAPHead_0/MlpBlock_0")
     )
 
@@ -198,6 +186,6 @@ def _out(ours: str, attention: str, num_heads: int) -> list[Entry]:
 
 
 def _mlp(ours: str, theirs: str) -> list[Entry]:
-    return _kernel(f"{ours}.fc1", f"{theirs}/Dense_0", TRANSPOSED) + _kernel(
+    return kernel(f"{ours}.fc1", f"{theirs}/Dense_0", TRANSPOSED) + kernel(
         f"{ours}.fc2", f"{theirs}/Dense_1", TRANSPOSED
     )

@@ -7,7 +7,7 @@ One module per family; each knows the model types that it reads by their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitral.config import Preprocessing
-from vitral.errors import DataError, UsageError
+from vitral.errors import DataError, UnavailableError, UsageError, VitralError
 from vitral.models import family_of
-from vitral.weights.huggingface import beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
+from vitral.models.adapter import imported
+from vitral.weights.huggingface import adapter, beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
 from vitral.weights.huggingface.published import class_names, labels, size
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, require_not_deeper, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
@@ -55,6 +57,16 @@ MARK = "embeddings.patch_embeddings.projection.weight"
 """A name that its files have and no other layout's."""
 
 PROCESSOR = "preprocessor_config.json"
+OWN_PROCESSOR = {"vit": "ViT", "beit": "Beit"}
+"""Processors, by model types, whose own values are those that the published models were trained with; of the other
+types the published models have other colours."""
+
+EXAMPLE = {
+    "image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256}, "crop_size": 224, "resample": 3,
+    "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+}  # fmt: skip
+"""A preprocessor_config.json, for errors: ImageNet's usual one."""
+
 MULTI_LABEL = "multi_label_classification"
 
 
@@ -64,7 +76,11 @@ def recognises(stored: Stored, config: Mapping[str, Any]) -> bool:
 
 
 def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Described:
-    """The model that config.json names; it says everything but the preprocessing."""
+    """The model that config.json names; it says everything but the preprocessing.
+
+    Raises:
+        DataError: it is of a kind that is not read. UnavailableError: it is, by Transformers, which is not installed.
+    """
     if not config:
         raise DataError(
             "the tensors have Transformers' names, which do not tell how many heads attention has: put the model's "
@@ -72,7 +88,7 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
         )
     types = model_types()
     if config["model_type"] not in types:
-        raise DataError(f"the model type {config['model_type']!r} is not read: only {', '.join(types)} are.")
+        raise _refusal(config["model_type"], types)
     family = types[config["model_type"]]
     rule, said = preprocessing_of(folder, config)
     # Convolutional networks take any size, and Transformers writes none for them.
@@ -92,6 +108,18 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
     )
 
 
+def _refusal(kind: Any, types: Iterable[str]) -> VitralError:
+    """Why a model type is not read."""
+    said = f"the model type {kind!r} is not read"
+    try:
+        imported("hf", f"a model of type {kind!r}")
+    except UnavailableError as error:
+        return UnavailableError(f"{said} by vitral itself, which reads {', '.join(types)}: {error}")
+    return DataError(
+        f"{said}: only {', '.join(types)} are, and the types that Transformers has an image classifier of."
+    )
+
+
 def _heads(found: Sequence[Entry], config: Any) -> list[str]:
     """Transformers' names for tensors of heads."""
     body = without_head(found, config)
@@ -100,7 +128,8 @@ def _heads(found: Sequence[Entry], config: Any) -> list[str]:
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
     """Where each parameter stands."""
-    return FAMILIES[family_of(config)].entries(config, stored)
+    family = family_of(config)
+    return adapter.entries(config, stored) if family == "adapter" else FAMILIES[family].entries(config, stored)
 
 
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
@@ -139,21 +168,27 @@ def model_types() -> dict[str, Architecture]:
 
 
 def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
-    """What a folder's preprocessor_config.json says; without one, what Transformers' ViT processor does by itself.
+    """What a folder's preprocessor_config.json says; without one, what the model type's own processor does by itself,
+    where published models were trained so.
 
     Returns:
         The rule, and notes for the report.
+
+    Raises:
+        DataError: there is none, and models of this type were trained otherwise than its processor does by itself.
     """
     file, image_size = folder / PROCESSOR, size(config.get("image_size", 224))
     if not file.is_file():
-        note = f"there is no {PROCESSOR}: pictures are squashed to the input's size, mean and std 0.5, bilinear"
-        return Preprocessing(image_size, image_size), (note,)
-    try:
-        published = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} cannot be read as JSON ({error}): copy or download it again.") from error
-    if not isinstance(published, dict):
-        raise DataError(f"{file} must hold a JSON object, not {type(published).__name__}.")
+        kind = OWN_PROCESSOR.get(str(config["model_type"]))
+        if kind is None:
+            raise DataError(
+                f"there is no {PROCESSOR} in {folder}, and a model of type {config['model_type']!r} does not tell how "
+                f"pictures are to be prepared: put one there, like {json.dumps(EXAMPLE)}."
+            )
+        own = {"image_processor_type": f"{kind}ImageProcessor", "size": list(image_size)}
+        note = f"there is no {PROCESSOR}: pictures are prepared as {own['image_processor_type']} does by itself"
+        return processor.preprocessing(own, image_size), (note,)
+    published = read_object(file)
     try:
         return processor.preprocessing(published, image_size), ()
     except (DataError, UsageError) as error:

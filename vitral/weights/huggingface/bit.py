@@ -11,6 +11,7 @@ from vitral.weights.huggingface.blocks import prefix_of
 from vitral.weights.huggingface.published import class_count, size
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.timm.bit import FILTER_VARIANCE_EPS
 
 MODEL_TYPES = ("bit",)
 HEAD = "classifier.1"
@@ -41,6 +42,7 @@ def configuration(published: Mapping[str, Any], stored: Stored) -> tuple[BiTConf
         size(published["image_size"]),
         class_count(published, stored, f"{HEAD}.weight"),
         channels=int(published.get("num_channels", 3)),
+        filter_variance_eps=FILTER_VARIANCE_EPS,
     )
     return config, {}
 

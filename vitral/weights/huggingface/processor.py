@@ -8,32 +8,51 @@ from typing import Any
 from vitral.config import Interpolation, Preprocessing, Size
 from vitral.data.geometry import covering
 from vitral.errors import DataError, UsageError
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 
 RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 SQUASH = {"size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF, "do_center_crop": False}
+CENTRAL = {
+    "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
+    "do_center_crop": True, "crop_size": 224,
+}  # fmt: skip
+CUT = {
+    "size": {"shortest_edge": 256}, "crop_size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF,
+    "do_center_crop": True,
+}  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     # what a kind of processor does where its file says nothing
     "ViT": SQUASH,
-    "DeiT": {**SQUASH, "size": 256, "resample": 3, "do_center_crop": True},
+    "DeiT": {**SQUASH, "size": 256, "resample": 3, "do_center_crop": True, "crop_size": 224},
     "Beit": {**SQUASH, "resample": 3},
-    "Bit": {
-        "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
-        "do_center_crop": True,
-    },
-    "CLIP": {
-        "size": {"shortest_edge": 224}, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
-        "do_center_crop": True,
-    },
+    "Bit": CENTRAL,
+    "CLIP": CENTRAL,
     "ConvNext": {
-        "size": {"shortest_edge": 384}, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
-        "do_center_crop": False, "crop_pct": 224 / 256,
+        "size": {"shortest_edge": 384}, "resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False,
+        "crop_pct": 224 / 256,
     },
+    "EfficientNet": {**SQUASH, "size": 346, "resample": 3, "include_top": True, "rescale_offset": False},
+    "Levit": {
+        **CUT, "size": {"shortest_edge": 224}, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
+    },
+    "MobileNetV1": CUT,
+    "MobileNetV2": CUT,
+    "MobileViT": {
+        **CUT, "size": {"shortest_edge": 224}, "crop_size": 256, "resample": 3, "do_normalize": False,
+        "do_flip_channel_order": True,
+    },
+    "PoolFormer": {
+        **CUT, "size": {"shortest_edge": 224}, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD,
+        "crop_pct": 0.9,
+    },
+    "Pvt": {**SQUASH, "resample": 3, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    "Segformer": {**SQUASH, "size": 512, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+    "Siglip": {**SQUASH, "resample": 3},
 }  # fmt: skip
 """By the kind, as in "ViTImageProcessor"."""
 
@@ -43,7 +62,7 @@ ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "Feature
 SQUASHED_FROM = 384
 """Pixels from which ConvNext's processor squashes instead of cutting the border off."""
 
-KEEPING_SHAPE = ("Bit", "CLIP", "ConvNext")
+KEEPING_SHAPE = ("Bit", "CLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT", "PoolFormer")
 """Kinds for which a single number is the size of the shorter side; for the others it is that of a square."""
 
 
@@ -60,7 +79,15 @@ def preprocessing(published: Mapping[str, Any], image_size: Size) -> Preprocessi
     rule = {**DEFAULTS[kind], **{key: value for key, value in published.items() if value is not None}}
     if rule["resample"] not in RESAMPLE:
         raise DataError(f"resample {rule['resample']} is not read: it must be 0 nearest, 2 bilinear or 3 bicubic.")
+    if rule.get("do_flip_channel_order"):
+        raise DataError(f"{name} gives blue before red (do_flip_channel_order), which is not read.")
+    if rule.get("do_pad"):
+        raise DataError(f"{name} puts borders around pictures (do_pad), which is not read.")
+    if kind == "MobileViT":
+        rule["do_normalize"] = False  # it has the setting and does not follow it
     crop, resize = _geometry(rule, kind, image_size)
+    if rule["do_center_crop"] and isinstance(resize, int) and resize < max(crop):
+        raise DataError(f"{name} puts borders around pictures resized to {resize} and cut to {max(crop)}: not read.")
     mean, std = _colours(rule)
     return Preprocessing(crop, resize, RESAMPLE[rule["resample"]], mean, std)
 
@@ -117,14 +144,17 @@ def _geometry(rule: Mapping[str, Any], kind: str, image_size: Size) -> tuple[Siz
         return (side, side), (side, side) if side >= SQUASHED_FROM else int(side / share)
     if shortest is None:
         to = _sides("size", rule["size"])
+        if kind == "PoolFormer" and rule["crop_pct"]:
+            if crop is None or to[0] != to[1]:
+                raise DataError(f"size {rule['size']!r} with crop_pct is not read: it must be a square, then cut.")
+            return crop, _grown(to[0], kind, rule)
         _require_inside(crop or to, to)
         return crop or to, to
     if crop is None:
         raise DataError(
             f"size {rule['size']!r} without do_center_crop leaves pictures of all shapes: that is not read."
         )
-    _require_inside(crop, (shortest, shortest))
-    return crop, shortest
+    return crop, _grown(shortest, kind, rule)
 
 
 def _shortest(to: Any, kind: str) -> int | None:
@@ -134,6 +164,15 @@ def _shortest(to: Any, kind: str) -> int | None:
             raise DataError(f"size {dict(to)} is not read: it must be a shortest_edge, or height and width.")
         return _pixels("size", to["shortest_edge"]) if "shortest_edge" in to else None
     return _pixels("size", to) if kind in KEEPING_SHAPE and not isinstance(to, list | tuple) else None
+
+
+def _grown(shortest: int, kind: str, rule: Mapping[str, Any]) -> int:
+    """To what the shorter side is resized; two kinds take it for the cut's and resize to more."""
+    if kind == "Levit":
+        return int(256 / 224 * shortest)
+    if kind == "PoolFormer" and rule["crop_pct"]:
+        return int(shortest / _number("crop_pct", rule["crop_pct"]))
+    return shortest
 
 
 def _require_inside(crop: Size, to: Size) -> None:
@@ -154,6 +193,11 @@ def _colours(rule: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple
     if abs(factor - 1) < 1e-12:
         factor = 1.0  # 1 / 255, as it is nearly always, must not change the last bit of mean and std
     (r, g, b), (deviation_r, deviation_g, deviation_b) = _channels("image_mean", mean), _channels("image_std", std)
+    if rule.get("rescale_offset"):  # EfficientNet's, between rescaling and normalising
+        r, g, b = r + 1, g + 1, b + 1
+    if rule.get("include_top"):  # EfficientNet's divides by std once more
+        again = _channels("image_std", rule["image_std"])
+        deviation_r, deviation_g, deviation_b = deviation_r * again[0], deviation_g * again[1], deviation_b * again[2]
     return (r / factor, g / factor, b / factor), (deviation_r / factor, deviation_g / factor, deviation_b / factor)
 
 

@@ -9,7 +9,7 @@ from vitral.errors import DataError, UsageError
 from vitral.models.resnet import ResNetConfig
 from vitral.weights.huggingface.blocks import prefix_of
 from vitral.weights.huggingface.published import class_count, size
-from vitral.weights.mapping import Entry, same
+from vitral.weights.mapping import STATISTICS, Entry, same
 from vitral.weights.stored import Stored
 
 MODEL_TYPES = ("resnet",)
@@ -22,7 +22,6 @@ KIND: dict[str, Any] = {
 """What the published ones have in common: version 1.5."""
 
 PARTS = {"basic": ("first", "second"), "bottleneck": ("reduce", "spatial", "restore")}
-STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def configuration(published: Mapping[str, Any], stored: Stored) -> tuple[ResNetConfig, dict[str, str]]:

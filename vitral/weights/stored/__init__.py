@@ -32,10 +32,6 @@ class Stored(Protocol):
         """Where it is."""
 
     @property
-    def kind(self) -> str:
-        """Its format: "safetensors", "npz", "pickle"."""
-
-    @property
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor by name, in the order of the file."""
 

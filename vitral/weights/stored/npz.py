@@ -52,7 +52,6 @@ class Member:
 class NpzFile:
     """An opened .npz file; see `vitral.weights.stored.Stored`. Names are those of the members without ".npy"."""
 
-    kind = "npz"
     notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:

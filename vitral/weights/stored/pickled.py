@@ -1,8 +1,9 @@
 """Weights in a .pth, .pt or .bin file of torch.save.
 
 Such a file is a program for Python's unpickler. It is read with torch's weights-only loader, which knows tensors and
-plain values alone, and in a process of its own with little memory, time and environment; what arrives here is
-a safetensors file. Whatever needs more is refused.
+plain values alone, and in a process of its own with little time and environment, where Python may not reach the
+network, start a program or write elsewhere; on Linux with little memory too (macOS and Windows keep no such limit).
+What arrives here is a safetensors file. Whatever needs more is refused.
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ class PickledFile:
     Nested dictionaries are one list of names joined by dots. Where a program saved more than the weights, `notes` says
     what was taken.
     """
-
-    kind = "pickle"
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -55,7 +55,6 @@ class Place:
 class SafetensorsFile:
     """An opened safetensors file; see `vitral.weights.stored.Stored`. Names are in the order of their numbers."""
 
-    kind = "safetensors"
     notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:

@@ -1,15 +1,21 @@
-"""A program of its own: from a .pth file to a safetensors file, in a process that can do no harm.
+"""A program of its own: from a .pth file to a safetensors file, in a process that may do little else.
 
 `python -I unpickling.py SOURCE TARGET MEMORY [FOLDER ...]` reads SOURCE with torch's weights-only loader, writes its
 tensors to TARGET and prints {"notes": [...]} or {"error": "..."}. MEMORY is the number of bytes that it may take
 beyond what torch itself needs; FOLDERs are where torch and safetensors are found. It imports nothing of vitral, so
 that it starts from its path alone.
+
+What guards it: torch's loader, which calls only what it knows; an audit hook, which refuses Python's ways to the
+network, to other programs and to files other than TARGET; on Linux limits on memory, and no network at all where
+a process may leave it by itself. Machine code that broke in would meet the last two alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import pickle
 import re
 import sys
@@ -23,9 +29,22 @@ KEYS = ("model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema"
 MOST_NAMES = 100_000
 DEEPEST = 20
 
+REFUSED = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.startfile", "pty.",
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
+    "os.kill", "os.putenv", "shutil.", "urllib.", "ftplib.", "smtplib.", "webbrowser.",
+)  # fmt: skip
+"""Beginnings of the names of what Python's audit hooks are told of and nothing here needs."""
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # of <linux/sched.h>
+LONGEST_HEADER = 16 << 20  # bytes of the target before its numbers
+
 
 def main(source: str, target: str, memory: str, *folders: str) -> None:
     sys.path += [folder for folder in folders if folder not in sys.path]
+    sys.dont_write_bytecode = True
+    leave_network()
     try:
         print(json.dumps({"notes": convert(source, target, int(memory))}))
     except MemoryError:
@@ -39,8 +58,9 @@ def convert(source: str, target: str, memory: int) -> list[str]:
     import torch
     from safetensors.torch import save_file
 
-    limit_memory(memory)
     torch.set_num_threads(1)
+    limit_memory(memory)
+    refuse_all_but(target)
     with open(source, "rb") as file:  # noqa: PTH123
         zipped = file.read(4) == b"PK\x03\x04"
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -96,14 +116,44 @@ def leaves(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iter
             yield f"{prefix}{key}", value
 
 
+def leave_network() -> None:
+    """Go where there is no network, where Linux lets a process do so by itself; before it has other threads."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    # Root needs no new user, in whose place it would lose its right to other people's files.
+    flags = CLONE_NEWNET | (0 if os.geteuid() == 0 else CLONE_NEWUSER)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).unshare(flags)
+
+
+def refuse_all_but(target: str) -> None:
+    """From now on let Python in this process write to `target` and do none of what `REFUSED` lists."""
+
+    def judge(event: str, given: tuple[Any, ...]) -> None:
+        if event.startswith(REFUSED):
+            raise PermissionError(f"it wants {event}, which no file of weights needs")
+        if event == "open" and given[0] != target:
+            mode, flags = given[1:]
+            if set(mode or "") & set("wax+") or (isinstance(flags, int) and flags & WRITES):
+                raise PermissionError("it wants to write a file of its own")
+
+    sys.addaudithook(judge)
+
+
 def limit_memory(allowed: int) -> None:
-    """Let this process take no more than `allowed` bytes beyond what it has; where the system knows such limits."""
+    """Let this process take no more than `allowed` bytes beyond what it has, and write no larger file.
+
+    Memory is limited on Linux alone: elsewhere a process is not told how much it has, or no such limit is kept.
+    """
     try:
         import resource
 
+        resource.setrlimit(resource.RLIMIT_FSIZE, (allowed + LONGEST_HEADER, allowed + LONGEST_HEADER))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + allowed, taken + allowed))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         return
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from vitral.config import Interpolation, Preprocessing
 from vitral.errors import DataError, UsageError
 from vitral.models import family_of
+from vitral.models.adapter import AdapterConfig
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
 from vitral.weights.layout import DEPTH, Described, require_counts, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -34,16 +36,21 @@ from vitral.weights.timm import (
     swin,
     vit,
 )
+from vitral.weights.timm.published import NotReadError, arguments_of, laid_over, require_known
 
 
 class Architecture(Protocol):
     """What a module of `FAMILIES` offers."""
 
+    @property
+    def ARGUMENTS(self) -> Collection[str] | None:  # noqa: N802 - a constant of the module
+        """Arguments of timm's constructor that `configuration` understands, beside those that all do; `None`: all."""
+
     def configuration(
         self, name: str, published: Mapping[str, Any], stored: Stored, /
     ) -> tuple[Any, dict[str, str]] | None:
         """The network of timm's model `name`, and tensors left out with the reasons; `None` if it is not one of this
-        family. `published` is config.json with its "pretrained_cfg" laid over it."""
+        family. `published` is as `laid_over` makes it. Raises `NotReadError` for a value that is not understood."""
 
     def entries(self, config: Any, stored: Stored | None, /) -> list[Entry]:
         """As `Layout.entries`."""
@@ -61,6 +68,8 @@ FAMILIES: dict[str, Architecture] = {
 
 ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "vit": vit.arguments,
+    "deit": deit.arguments,
+    "layerscale": layerscale.arguments,
     "hybrid": hybrid.arguments,
     "mae": mae.arguments,
     "adapter": adapter.arguments,
@@ -81,26 +90,30 @@ def recognises(_: Stored, config: Mapping[str, Any]) -> bool:
 
 
 def describe(stored: Stored, config: Mapping[str, Any], _: Path) -> Described:
-    """The model that config.json names; it says everything."""
+    """The model that config.json names; it says everything.
+
+    Raises:
+        DataError: it is not read. UnavailableError: it is, by timm, which is not installed.
+    """
+    return described(stored, config, FAMILIES)
+
+
+def described(stored: Stored, config: Mapping[str, Any], families: Mapping[str, Architecture]) -> Described:
+    """As `describe`, by the first of `families` that takes the model."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
-    published = {**config, **config.get("pretrained_cfg", {})}
-    given = published.get("model_args") or {}
+    published = laid_over(config)
+    given = arguments_of(published)
     require_counts({key: value for key, value in given.items() if DEPTH.search(key)}, stored)
     headless = published.get("num_classes") == 0
     if headless:
         published["num_classes"] = 1  # of the zero head, until classes are known
-    for architecture in FAMILIES.values():
-        found = architecture.configuration(name, published, stored)
-        if found is not None:
-            model, left_out = found
-            break
-    else:
-        raise DataError(f"the weights are of architecture {name!r}: only {READ} are read.")
+    model, left_out = _configuration(name, published, stored, families)
+    headless = headless or (isinstance(model, AdapterConfig) and adapter.headless(model))
     return Described(
         model,
         preprocessing_of(published, model.image_size),
         _class_names(published, 0 if headless else model.num_classes),
-        dict(published.get("label_descriptions", {})),
+        dict(published.get("label_descriptions") or {}),
         left_out=left_out,
         headless=headless,
     )
@@ -118,6 +131,25 @@ def _class_names(published: Mapping[str, Any], rows: int) -> tuple[str, ...]:
     if rows and names and len(names) != rows:
         raise DataError(f"label_names names {len(names)} classes, the head has {rows}.")
     return tuple(map(str, names)) if rows else ()
+
+
+def _configuration(
+    name: str, published: Mapping[str, Any], stored: Stored, families: Mapping[str, Architecture]
+) -> tuple[Any, dict[str, str]]:
+    """The network, of the first family that has timm's model with just these arguments.
+
+    What our own family cannot have, the adapter, which is the last, may: it is timm's model itself.
+    """
+    refused = None
+    for architecture in families.values():
+        try:
+            found = architecture.configuration(name, published, stored)
+            if found is not None:
+                require_known(name, published, architecture.ARGUMENTS)
+                return found
+        except NotReadError as error:
+            refused = refused or error
+    raise refused or adapter.refusal(name, published, READ)
 
 
 def entries(config: Any, stored: Stored | None) -> list[Entry]:
@@ -142,7 +174,7 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         crop = {"crop_pct": _share(min(preprocessing.crop), preprocessing.resize), "crop_mode": "center"}
     rows = 0 if described.headless else config.num_classes
     published = {
-        "input_size": [3, *config.image_size],
+        "input_size": [getattr(config, "channels", 3), *config.image_size],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "interpolation": preprocessing.interpolation,
@@ -171,13 +203,20 @@ def _share(cut: int, whole: int) -> float:
 
 
 def preprocessing_of(published: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing:
-    """What a "pretrained_cfg" means, for a network of that input size."""
+    """What a "pretrained_cfg" means, for a network of that input size.
+
+    Raises:
+        DataError: pictures are cut otherwise than at the centre.
+    """
+    mode = published.get("crop_mode", "center")
+    if mode not in ("center", "squash"):
+        raise DataError(f"crop_mode {mode!r} is not read: pictures are cut at the centre ('center') or squashed.")
     interpolation: Interpolation = published.get("interpolation", "bicubic")
     sides = [int(side / published.get("crop_pct", 0.875)) for side in size]  # timm rounds down
     return Preprocessing(
         crop=size,
-        resize=(sides[0], sides[1]) if published.get("crop_mode") == "squash" else min(sides),
+        resize=(sides[0], sides[1]) if mode == "squash" else min(sides),
         interpolation=interpolation,
-        mean=tuple(published.get("mean", (0.485, 0.456, 0.406))),
-        std=tuple(published.get("std", (0.229, 0.224, 0.225))),
+        mean=tuple(published.get("mean", IMAGENET_MEAN)),
+        std=tuple(published.get("std", IMAGENET_STD)),
     )

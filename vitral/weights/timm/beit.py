@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vitral.errors import DataError
 from vitral.models import beit
 from vitral.models.beit import BEiTConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.timm.published import arguments_of, input_of, require_pool
 
 ARCHITECTURE = re.compile(r"beit(v2)?_(base|large)_patch(\d+)_(\d+)")
 SIZES = {"base": "B", "large": "L"}
 
 ARGUMENTS = {"embed_dim": "width", "depth": "depth", "num_heads": "num_heads", "init_values": "layer_scale"}
-"""timm's words for fields, in "model_args" of config.json."""
+"""Our fields by arguments of timm's constructor, those that are understood."""
 
 V2_LAYER_SCALE = 1e-5
 """Of BEiT v2 (arXiv 2208.06366) in both sizes."""
@@ -27,24 +27,14 @@ def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tu
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
-    pool = published.get("global_pool", "avg")
-    if pool != "avg":
-        raise DataError(f"the weights pool by {pool!r}: of timm's BEiTs only those with the mean of patches are read.")
-    side = published.get("input_size", [3, int(match[4]), int(match[4])])
+    require_pool("BEiTs", published, "avg")
     shape: dict[str, Any] = dict(beit.SIZES[SIZES[match[2]]])
     if match[1]:
         shape["layer_scale"] = V2_LAYER_SCALE
-    size = (int(side[1]), int(side[2]))
-    for key, value in published.get("model_args", {}).items():
-        if key == "img_size":
-            size = (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-        elif key in ARGUMENTS:
-            shape[ARGUMENTS[key]] = value
-        else:
-            raise DataError(f"the weights are of a {name} with another {key}: that is not read.")
+    given = arguments_of(published)
+    shape |= {ours: given[theirs] for theirs, ours in ARGUMENTS.items() if theirs in given}
     shape["mlp_dim"] = 4 * shape["width"]
-    classes = int(published.get("num_classes", 1000))
-    config = BEiTConfig(patch_size=int(match[3]), image_size=size, num_classes=classes, **shape)
+    config = BEiTConfig(patch_size=int(match[3]), **shape, **input_of(published, int(match[4])))
     return config, computed(stored.shapes)
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from vitral.models import bit
 from vitral.models.bit import BiTConfig
-from vitral.weights.mapping import Entry, Form, same
+from vitral.weights.mapping import CONVOLUTION, Entry, same
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm.published import input_of, require_pool
 
 ARCHITECTURE = re.compile(r"resnetv2_(50x1|50x3|101x1|101x3|152x2|152x4)_bit")
 
-CONVOLUTION = Form("flattened", lambda parts: parts[0].flatten(1), lambda value: [value[:, :, None, None]])
-"""A head kept as a 1x1 convolution."""
+ARGUMENTS: tuple[str, ...] = ()
+"""Of timm's constructor, those that are understood."""
+
+FILTER_VARIANCE_EPS = 1e-8
+"""With which timm computes, and Transformers too; the authors train with less."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[BiTConfig, dict[str, str]] | None:
@@ -24,12 +27,9 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[B
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
-    config = replace(
-        bit.VARIANTS[f"BiT-R{match[1]}"],
-        image_size=vit.image_size(published, 224),
-        num_classes=int(published.get("num_classes", 1000)),
-    )
-    return config, {}
+    require_pool("BiTs", published, "avg")
+    variant = bit.VARIANTS[f"BiT-R{match[1]}"]
+    return replace(variant, filter_variance_eps=FILTER_VARIANCE_EPS, **input_of(published, 224)), {}
 
 
 def entries(config: BiTConfig, _: Stored | None) -> list[Entry]:

@@ -11,9 +11,13 @@ from vitral.models.deit import DistilledConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
+from vitral.weights.timm.published import SHAPE, activation, gelu, input_of, require_pool, shape_of
 
 ARCHITECTURE = re.compile(r"deit_(tiny|small|base)_distilled_patch(\d+)_(\d+)")
 SIZES = {"tiny": "Ti", "small": "S", "base": "B"}
+
+ARGUMENTS = (*SHAPE, "mlp_ratio", "act_layer")
+"""Of timm's constructor, those that are understood."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[DistilledConfig, dict[str, str]] | None:
@@ -21,13 +25,12 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[D
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
-    side = published.get("input_size", [3, int(match[3]), int(match[3])])
+    require_pool("distilled DeiTs", published, "token")
     config = DistilledConfig(
-        patch_size=int(match[2]),
-        image_size=(int(side[1]), int(side[2])),
-        num_classes=int(published.get("num_classes", 1000)),
+        gelu=gelu(name, published),
         position_resize="timm",
-        **sizes.SIZES[SIZES[match[1]]],
+        **shape_of(published, {"patch_size": int(match[2]), **sizes.SIZES[SIZES[match[1]]]}),
+        **input_of(published, int(match[3])),
     )
     return config, {}
 
@@ -42,7 +45,12 @@ def entries(config: DistilledConfig, _: Stored | None) -> list[Entry]:
 def name(config: DistilledConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
     for theirs, ours in SIZES.items():
-        if config.patch_size == 16 and config.gelu == "exact" and vit.is_of_size(config, ours):
+        if config.patch_size == 16 and vit.is_of_size(config, ours):
             side = 384 if theirs == "base" and config.image_size == (384, 384) else 224
             return f"deit_{theirs}_distilled_patch16_{side}"
     return None
+
+
+def arguments(config: DistilledConfig) -> dict[str, Any]:
+    """What `timm.create_model` must be told beside the name."""
+    return activation(config)

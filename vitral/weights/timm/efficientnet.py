@@ -10,9 +10,13 @@ from typing import Any
 from vitral.models.efficientnet import STAGES, VARIANTS, EfficientNetConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.timm.published import input_of, require_pool
 from vitral.weights.torchvision.normalised import conv_norm
 
 ARCHITECTURE = re.compile(r"(tf_)?efficientnet_(b[0-7]|l2)")
+
+ARGUMENTS: tuple[str, ...] = ()
+"""Of timm's constructor, those that are understood."""
 
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "tf_": {"padding": "same", "norm_eps": 1e-3},
@@ -27,16 +31,9 @@ def configuration(
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
+    require_pool("EfficientNets", published, "avg")
     variant = VARIANTS[f"EfficientNet-{match[2].upper()}"]
-    channels, height, width = published.get("input_size", (3, *variant.image_size))
-    config = replace(
-        variant,
-        image_size=(int(height), int(width)),
-        num_classes=int(published.get("num_classes", 1000)),
-        channels=int(channels),
-        **CONVENTIONS[match[1] or ""],
-    )
-    return config, {}
+    return replace(variant, **input_of(published, variant.image_size[0]), **CONVENTIONS[match[1] or ""]), {}
 
 
 def entries(config: EfficientNetConfig, _: Stored | None) -> list[Entry]:

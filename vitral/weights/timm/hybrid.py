@@ -12,6 +12,7 @@ from vitral.models.hybrid import HybridConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
+from vitral.weights.timm.published import activation, gelu, input_of, require_pool, shape_of
 
 ARCHITECTURES = {
     "vit_tiny_r_s16_p8": "R+ViT-Ti/16",
@@ -22,22 +23,28 @@ ARCHITECTURES = {
 }
 """Our variants by timm's names without the input size."""
 
+ARGUMENTS = ("embed_dim", "depth", "num_heads", "mlp_ratio", "act_layer")
+"""Of timm's constructor, those that are understood."""
+
+EPSILONS: dict[str, Any] = {"group_norm_eps": 1e-5, "filter_std_eps": 0.0, "filter_variance_eps": 1e-8}
+"""With which timm computes, whatever the weights were trained with: scores differ from the authors' in about the fourth
+digit."""
+
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[HybridConfig, dict[str, str]] | None:
-    """The network of timm's model `name`.
-
-    timm adds 1e-5 to the variances of groups and 1e-8 to those of filters; the weights were trained with the
-    authors' values, which ours keeps. Scores differ in the fourth digit.
-    """
+    """The network of timm's model `name`."""
     match = re.fullmatch(r"(\w+)_(\d+)", name)
     if match is None or match[1] not in ARCHITECTURES:
         return None
-    vit.require_token_pool(published)
+    require_pool("hybrids", published, "token")
+    variant = hybrid.VARIANTS[ARCHITECTURES[match[1]]]
+    usual = {key: getattr(variant, key) for key in ("width", "depth", "mlp_dim", "num_heads")}
     config = replace(
-        hybrid.VARIANTS[ARCHITECTURES[match[1]]],
-        image_size=vit.image_size(published, int(match[2])),
-        num_classes=int(published.get("num_classes", 1000)),
-        gelu=vit.gelu(published),
+        variant,
+        gelu=gelu(name, published),
+        **EPSILONS,
+        **shape_of(published, usual),
+        **input_of(published, int(match[2])),
     )
     return config, {}
 
@@ -72,4 +79,4 @@ def name(config: HybridConfig) -> str | None:
 
 def arguments(config: HybridConfig) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name."""
-    return {"act_layer": "gelu_tanh"} if config.gelu == "tanh" else {}
+    return activation(config)

@@ -11,10 +11,14 @@ from vitral.models.layerscale import DEIT3, GIANT, LayerScaleConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
+from vitral.weights.timm.published import activation, arguments_of, gelu, input_of, require_pool, shape_of
 
 DEIT3_NAME = re.compile(r"deit3_(small|medium|base|large|huge)_patch(\d+)_(\d+)")
 DINOV2_NAME = re.compile(r"vit_(small|base|large|giant)_patch14(?:_reg(\d+))?_dinov2")
 SIZES = {"small": "S", "medium": "M", "base": "B", "large": "L", "huge": "H", "giant": "g"}
+
+ARGUMENTS = ("depth", "num_heads", "act_layer", "init_values")
+"""Of timm's constructor, those that are understood."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[LayerScaleConfig, dict[str, str]] | None:
@@ -32,12 +36,14 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[L
         usual = 518
     else:
         return None
-    side = published.get("input_size", [3, usual, usual])
+    require_pool("ViTs with LayerScale", published, "token")
+    if "init_values" in arguments_of(published):
+        fields["layer_scale"] = float(arguments_of(published)["init_values"])
     config = LayerScaleConfig(
-        image_size=(int(side[1]), int(side[2])),
-        num_classes=int(published.get("num_classes", 1000)),
+        gelu=gelu(name, published),
         position_resize="timm",
-        **fields,
+        **shape_of(published, fields),
+        **input_of(published, usual),
     )
     return config, {}
 
@@ -58,7 +64,7 @@ def entries(config: LayerScaleConfig, _: Stored | None) -> list[Entry]:
 
 def name(config: LayerScaleConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    if config.pool != "token" or config.gelu != "exact":
+    if config.pool != "token":
         return None
     if config.class_position or config.registers:
         return _dinov2_name(config)
@@ -79,3 +85,8 @@ def _dinov2_name(config: LayerScaleConfig) -> str | None:
         if all(getattr(config, key) == value for key, value in size.items()):
             return f"vit_{theirs}_patch14{'_reg4' if config.registers else ''}_dinov2"
     return None
+
+
+def arguments(config: LayerScaleConfig) -> dict[str, Any]:
+    """What `timm.create_model` must be told beside the name."""
+    return activation(config) if config.mlp == "gelu" else {}

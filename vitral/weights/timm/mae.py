@@ -11,6 +11,10 @@ from vitral.models.mae import MaeConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
 from vitral.weights.timm import vit
+from vitral.weights.timm.published import activation, gelu, input_of, shape_of
+
+ARGUMENTS = vit.ARGUMENTS
+"""Of timm's constructor, those that are understood."""
 
 
 def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tuple[MaeConfig, dict[str, str]] | None:
@@ -23,13 +27,11 @@ def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tu
             "the weights pool by 'avg' without a class token or without fc_norm: of those only MAE's, with both, are "
             "read."
         )
-    side = published.get("input_size", [3, int(match[3]), int(match[3])])
     config = MaeConfig(
-        patch_size=int(match[2]),
-        image_size=(int(side[1]), int(side[2])),
-        num_classes=int(published.get("num_classes", 1000)),
+        gelu=gelu(name, published),
         position_resize="timm",
-        **sizes.SIZES[vit.SIZES[match[1]]],
+        **shape_of(published, {"patch_size": int(match[2]), **sizes.SIZES[vit.SIZES[match[1]]]}),
+        **input_of(published, int(match[3])),
     )
     return config, {}
 
@@ -42,9 +44,9 @@ def entries(config: MaeConfig, _: Stored | None) -> list[Entry]:
 
 def name(config: MaeConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    return vit.name_of(config) if config.gelu == "exact" else None
+    return vit.name_of(config)
 
 
 def arguments(config: MaeConfig) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name."""
-    return {"global_pool": "avg"} if config.pool == "gap" else {}
+    return activation(config) | ({"global_pool": "avg"} if config.pool == "gap" else {})

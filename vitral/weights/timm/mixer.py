@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from vitral.errors import UsageError
 from vitral.models import mixer
 from vitral.models.mixer import MixerConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
-from vitral.weights.timm import vit
+from vitral.weights.timm.published import input_of, require_pool
 
 ARCHITECTURE = re.compile(r"mixer_([sbl])(16|32)_(\d+)")
+
+ARGUMENTS: tuple[str, ...] = ()
+"""Of timm's constructor, those that are understood."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[MixerConfig, dict[str, str]] | None:
@@ -21,13 +25,10 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[M
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
-    config = replace(
-        mixer.VARIANTS[f"Mixer-{match[1].upper()}/{match[2]}"],
-        image_size=vit.image_size(published, int(match[3])),
-        num_classes=int(published.get("num_classes", 1000)),
-        gelu="exact",  # as timm computes them, and it has no other for Mixers
-    )
-    return config, {}
+    require_pool("Mixers", published, "avg")
+    variant = mixer.VARIANTS[f"Mixer-{match[1].upper()}/{match[2]}"]
+    # timm computes them with the exact GELU, and has no other for Mixers
+    return replace(variant, gelu="exact", **input_of(published, int(match[3]))), {}
 
 
 def entries(config: MixerConfig, _: Stored | None) -> list[Entry]:
@@ -44,7 +45,16 @@ def entries(config: MixerConfig, _: Stored | None) -> list[Entry]:
 
 
 def name(config: MixerConfig) -> str | None:
-    """timm's name for a network, or `None` where timm has none like it."""
+    """timm's name for a network, or `None` where timm has none like it.
+
+    Raises:
+        UsageError: it has the tanh GELU, which timm's Mixers cannot have.
+    """
+    if config.gelu != "exact":
+        raise UsageError(
+            f"timm computes Mixers with the exact GELU, and this one has the {config.gelu} GELU: choose another "
+            f"layout, or build it with gelu=exact if slightly other scores are good enough."
+        )
     shape = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "channels")
     for ours, variant in mixer.VARIANTS.items():
         if all(getattr(config, key) == getattr(variant, key) for key in shape):

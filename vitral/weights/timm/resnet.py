@@ -8,22 +8,25 @@ from typing import Any
 
 from vitral.models.resnet import VARIANTS, ResNetConfig
 from vitral.weights.stored import Stored
+from vitral.weights.timm.published import input_of, require_pool
 from vitral.weights.torchvision.resnet import entries
 from vitral.weights.torchvision.resnet import name as torchvisions_name
 
-__all__ = ["configuration", "entries", "name"]
+__all__ = ["ARGUMENTS", "configuration", "entries", "name"]
 
 ARCHITECTURES = {name.replace("-", "").lower(): name for name in VARIANTS}
+
+ARGUMENTS: tuple[str, ...] = ()
+"""Of timm's constructor, those that are understood."""
 
 
 def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[ResNetConfig, dict[str, str]] | None:
     """The network of timm's model `name`."""
     if name not in ARCHITECTURES:
         return None
+    require_pool("ResNets", published, "avg")
     variant = VARIANTS[ARCHITECTURES[name]]
-    channels, height, width = published.get("input_size", (3, *variant.image_size))
-    classes = int(published.get("num_classes", 1000))
-    return replace(variant, image_size=(int(height), int(width)), num_classes=classes, channels=int(channels)), {}
+    return replace(variant, **input_of(published, variant.image_size[0])), {}
 
 
 def name(config: ResNetConfig) -> str | None:

@@ -9,17 +9,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vitral.errors import DataError
 from vitral.models import swin
 from vitral.models.swin import SwinConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.timm.published import NotReadError, arguments_of, input_of, require_pool
 
 ARCHITECTURE = re.compile(r"swin_(tiny|small|base|large)_patch(\d+)_window(\d+)_(\d+)")
 SIZES = {"tiny": "T", "small": "S", "base": "B", "large": "L"}
 
 ARGUMENTS = {"embed_dim": "width", "depths": "depths", "num_heads": "num_heads", "window_size": "window_size"}
-"""timm's words for fields, in "model_args" of config.json."""
+"""Our fields by arguments of timm's constructor, those that are understood."""
 
 COMPUTED = {
     "relative_position_index": "which row of the bias table is whose follows from the window",
@@ -36,23 +36,15 @@ def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tu
     match = ARCHITECTURE.fullmatch(name)
     if match is None:
         return None
-    pool = published.get("global_pool", "avg")
-    if pool != "avg":
-        raise DataError(f"the weights pool by {pool!r}: of timm's Swins only those with the mean of tokens are read.")
-    side = published.get("input_size", [3, int(match[4]), int(match[4])])
+    require_pool("Swins", published, "avg")
     shape: dict[str, Any] = {**swin.SIZES[SIZES[match[1]]], "window_size": int(match[3])}
-    size = (int(side[1]), int(side[2]))
-    for key, value in published.get("model_args", {}).items():
-        if key == "img_size":
-            size = (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-        elif key in ARGUMENTS:
-            shape[ARGUMENTS[key]] = tuple(value) if isinstance(value, list) else value
-        else:
-            raise DataError(f"the weights are of a {name} with another {key}: that is not read.")
+    given = arguments_of(published)
+    for theirs, ours in ARGUMENTS.items():
+        if theirs in given:
+            shape[ours] = tuple(given[theirs]) if isinstance(given[theirs], list) else given[theirs]
     if not isinstance(shape["window_size"], int):
-        raise DataError(f"the weights have windows of {shape['window_size']}: only squares of one size are read.")
-    classes = int(published.get("num_classes", 1000))
-    config = SwinConfig(patch_size=int(match[2]), image_size=size, num_classes=classes, **shape)
+        raise NotReadError(f"the weights have windows of {shape['window_size']}: only squares of one size are read.")
+    config = SwinConfig(patch_size=int(match[2]), **shape, **input_of(published, int(match[4])))
     return config, computed(stored.shapes)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from vitral.errors import DataError
 from vitral.models import vit
-from vitral.models.kernels import Gelu
 from vitral.models.vit import ViTConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.timm.published import SHAPE, activation, gelu, input_of, shape_of
 
 ARCHITECTURE = re.compile(
     r"(?:vit|deit)_(tiny|small|base|large|huge|so400m|giant|gigantic)_patch(\d+)(?:_siglip)?(?:_gap)?_(\d+)"
@@ -49,8 +49,8 @@ REGISTERED = {
 OTHER_SIZE = "vit_tiny_patch16_224"
 """The model that a ViT of a size without a name is made from."""
 
-WIDTHS = {"embed_dim": "width", "depth": "depth", "num_heads": "num_heads"}
-"""Our fields by timm's arguments."""
+ARGUMENTS = (*SHAPE, "mlp_ratio", "act_layer", "class_token", "fc_norm")
+"""Of timm's constructor, those that are understood; tensors tell whether there are a class token and a norm."""
 
 
 def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tuple[ViTConfig, dict[str, str]] | None:
@@ -58,42 +58,13 @@ def configuration(name: str, published: Mapping[str, Any], stored: Stored) -> tu
     match = ARCHITECTURE.fullmatch(name)
     if match is None or (published.get("global_pool") == "avg" and "cls_token" in stored.shapes):  # which is MAE's
         return None
-    arguments = published.get("model_args", {})
-    shape = vit.SIZES[SIZES[match[1]]]
-    shape = shape | {ours: int(arguments[theirs]) for theirs, ours in WIDTHS.items() if theirs in arguments}
-    if "mlp_ratio" in arguments:
-        shape["mlp_dim"] = round(shape["width"] * float(arguments["mlp_ratio"]))
     config = ViTConfig(
-        patch_size=int(arguments.get("patch_size", match[2])),
-        image_size=image_size(published, int(match[3])),
-        num_classes=max(1, int(published.get("num_classes", 1000))),  # none in an encoder without a head
         pool=_pool(name, published, stored),  # type: ignore[arg-type]
-        gelu=gelu(published, "tanh" if name.startswith("vit_so400m_patch16_siglip") else "exact"),
-        channels=int(arguments.get("in_chans", 3)),
-        **shape,
+        gelu=gelu(name, published, "tanh" if name.startswith("vit_so400m_patch16_siglip") else "exact"),
+        **shape_of(published, {"patch_size": int(match[2]), **vit.SIZES[SIZES[match[1]]]}),
+        **input_of(published, int(match[3])),
     )
     return config, {}
-
-
-def gelu(published: Mapping[str, Any], usual: Gelu = "exact") -> Gelu:
-    """timm computes nearly all weights with the exact GELU, whatever they were trained with."""
-    named = published.get("model_args", {}).get("act_layer")
-    return usual if named is None else "tanh" if named == "gelu_tanh" else "exact"
-
-
-def image_size(published: Mapping[str, Any], side: int) -> tuple[int, int]:
-    """Height and width of the input, `side` where the configuration does not say."""
-    size = published.get("input_size", [3, side, side])
-    return int(size[1]), int(size[2])
-
-
-def require_token_pool(published: Mapping[str, Any]) -> None:
-    """Refuse a hybrid that pools otherwise."""
-    if published.get("global_pool", "token") != "token":
-        raise DataError(
-            f"the weights pool by {published['global_pool']!r}: "
-            "of timm's hybrids only those with a class token are read."
-        )
 
 
 def _pool(name: str, published: Mapping[str, Any], stored: Stored) -> str:
@@ -146,7 +117,7 @@ def block(ours: str, theirs: str) -> list[Entry]:
 
 def name(config: ViTConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    if config.positions != "learned" or config.representation_size is not None or config.layer_norm_eps != 1e-6:
+    if config.positions != "learned" or config.representation_size is not None:
         return None
     for theirs, ours in SIZES.items():
         if is_of_size(config, ours):
@@ -172,12 +143,11 @@ def arguments(config: ViTConfig) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name."""
     given: dict[str, Any] = {"patch_size": config.patch_size}
     if not any(is_of_size(config, size) for size in SIZES.values()):
-        given |= {theirs: getattr(config, ours) for theirs, ours in WIDTHS.items()}
+        given |= {theirs: getattr(config, ours) for theirs, ours in SHAPE.items()}
         given["mlp_ratio"] = config.mlp_dim // config.width
     if config.channels != 3:
         given["in_chans"] = config.channels
-    if config.gelu == "tanh":
-        given["act_layer"] = "gelu_tanh"
+    given |= activation(config)
     if config.pool != "token" or config.width == vit.SIZES["So400m"]["width"]:
         given["global_pool"] = next(theirs for theirs, ours in POOLS.items() if ours == config.pool)
         given |= {"class_token": config.pool == "token", "fc_norm": False}

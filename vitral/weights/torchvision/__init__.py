@@ -22,6 +22,7 @@ from vitral.config import Preprocessing
 from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, UsageError
 from vitral.models import changed, family_of
+from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
@@ -131,10 +132,4 @@ def _beside(file: Path) -> dict[str, Any]:
     path = _path_beside(file)
     if not path.is_file() or path.name == "config.json":
         return {}
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({type(error).__name__}): mend or remove it.") from error
-    if not isinstance(plain, dict):
-        raise DataError(f"{path} must hold a JSON object, not {type(plain).__name__}.")
-    return plain
+    return read_object(path, "mend or remove it")

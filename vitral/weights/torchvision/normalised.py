@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from vitral.weights.mapping import Entry, same
+from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
+from vitral.weights.mapping import STATISTICS, Entry, same
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-"""Mean and standard deviation of ImageNet's training pictures, per channel, of values in [0, 1]."""
-
-STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def conv_norm(ours: str, conv: str, norm: str) -> list[Entry]:
