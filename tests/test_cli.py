@@ -108,6 +108,12 @@ def others(folder: Path) -> Path:
     return folder
 
 
+def beside(folder: Path, there: str, asked: str) -> Path:
+    """A path that is not there, beside a file of another name."""
+    text(folder / there)
+    return folder / asked
+
+
 Words = Callable[[Path, Path, Path], list[object]]
 
 MISTAKES: dict[str, tuple[Words, int, str]] = {
@@ -151,12 +157,17 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "evaluate on other classes": (lambda t, p, m: ["evaluate", m, others(t / "z")], 65, "zebra"),
     "a split that is not there": (lambda t, p, m: ["evaluate", m, p, "--split", "tset"], 2, "test"),
     "missing picture": (lambda t, p, m: ["predict", m, t / "x.jpg"], 66, "no picture at"),
+    "a pattern without a picture": (lambda t, p, m: ["predict", m, t / "*.jpg"], 66, "nothing matches the pattern"),
+    "nearly a picture": (lambda t, p, m: ["predict", m, beside(t, "nofile.jpg", "nofile.jp")], 66, "nofile.jpg?"),
+    "nearly weights": (lambda t, p, m: ["predict", m, beside(t, "nofile.pth", "nofile.pt")], 66, "check the path"),
     "no picture at all": (lambda t, p, m: ["predict", m, text(t / "x.jpg")], 65, "not a JPEG"),
     "empty folder to predict": (lambda t, p, m: ["predict", m, empty(t / "e")], 66, "holds no pictures"),
     "no classes wanted": (lambda t, p, m: ["predict", m, p, "--top", "0"], 2, "--top must be at least 1"),
     "a file where the run should be": (lambda t, p, m: ["train", p, *TINY, "--out", text(t / "file")], 2, "is a file"),
     "a folder that cannot be made": (lambda t, p, m: ["train", p, *TINY, "--out", "/proc/vitral"], 74, "--out"),
     "too large a picture": (lambda t, p, m: ["predict", m, p / "test" / "red", "--max-pixels", "9"], 65, "64 pixels"),
+    "a data action left out": (lambda t, p, m: ["data", p], 2, "`vitral data check "),
+    "a data action without pictures": (lambda t, p, m: ["data", "check"], 2, "say which folder"),
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
     "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be 1e-6 or more"),

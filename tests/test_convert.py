@@ -95,6 +95,8 @@ def test_what_vitral_trained_opens_in_timm(
 
 def test_the_help_names_every_layout() -> None:
     assert sorted(convert.LAYOUTS) == sorted(LAYOUTS)
+    for alias in conversion.ALIASES:
+        assert alias in convert.ALIASES.replace(",", "").split()
 
 
 def test_every_file_is_accounted_for(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +151,25 @@ def test_an_earlier_conversion_is_replaced_and_nothing_else(
     assert "not only, an earlier conversion" in capsys.readouterr().err
     assert (out / "notes.txt").read_text() == "mine"
     assert main(["convert", str(model), "--to", "vitral", "--out", str(model)]) == 2
+
+
+def test_the_conversions_of_two_runs_stand_beside_each_other(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(model.parent, tmp_path / name, ignore=shutil.ignore_patterns("checkpoints"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        assert main(["convert", f"{name}/model", "--to", "timm"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "one-timm", "two-timm"}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "one-timm").iterdir()}
+    capsys.readouterr()
+    assert main(["convert", "two/model", "--to", "timm", "--out", "one-timm"]) == 2
+    said = capsys.readouterr().err
+    assert "the conversion of another model, one/model" in said
+    assert "--out" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one-timm").iterdir()} == before
+    assert main(["convert", str(tmp_path / "one" / "model"), "--to", "timm"]) == 0  # the same by another path
 
 
 def test_a_failed_conversion_keeps_what_was_there(

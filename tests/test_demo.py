@@ -28,3 +28,17 @@ def test_missing_pictures_are_one_sentence_too(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert demo.main(["nowhere"]) == 66
     assert "'nowhere' does not exist" in capsys.readouterr().err
+
+
+def test_help_is_the_demos_own_and_options_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(["--help"])
+    assert stopped.value.code == 0
+    assert "usage: python -m vitral.demo" in capsys.readouterr().out
+    for words, said in ((["--epochs", "1"], "unknown option --epochs"), (["a", "b"], "one argument too many")):
+        assert demo.main(words) == 2
+        assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

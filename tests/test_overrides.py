@@ -90,6 +90,10 @@ def test_json_with_an_unknown_field_is_refused() -> None:
 def test_differences_name_old_and_new_and_leave_out_what_they_should() -> None:
     new = override(RunConfig(), {"training.seed": "3", "runtime.workers": "7"})
     assert differences(RunConfig(), new, but=("runtime.",)) == ["training.seed: 0 -> 3"]
+    old, new = (override(RunConfig(), {"schedule.duration": Duration(n, "epochs")}) for n in (0.1 + 0.2, 0.7 + 0.1))
+    assert differences(old, new) == ["schedule.duration: 0.3 epochs -> 0.8 epochs"]
+    almost = override(RunConfig(), {"schedule.duration": Duration(0.3, "epochs")})
+    assert differences(old, almost) == ["schedule.duration: 0.30000000000000004 epochs -> 0.3 epochs"]
 
 
 def test_every_setting_says_what_it_means() -> None:

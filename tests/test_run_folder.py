@@ -66,6 +66,17 @@ def test_what_a_run_holds_counts_as_space_for_it(
         train(pictures, tmp_path / "new", **SHORT)
 
 
+def test_a_finished_run_is_not_called_resumed(
+    pictures: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    words = {name.replace("__", "."): value for name, value in {**SETTINGS, **SHORT}.items()}
+    start(plan("scratch-small", words | {"data.path": str(pictures)}), tmp_path / "run", Screen())
+    said = capsys.readouterr().out
+    assert "training is already finished" in said
+    assert "resuming" not in said
+
+
 @pytest.mark.parametrize("changed", [{"data__on_bad_image": "skip"}, {"training__keep_checkpoints": 5}])
 def test_settings_that_change_no_step_may_change(
     pictures: Path, finished: Path, tmp_path: Path, changed: dict[str, object]
@@ -104,12 +115,27 @@ def test_evaluate_holds_out_the_same_pictures_again(
     measured = json.loads(out)
     assert measured["split"] == "validation"
     assert {key: measured[key] for key in known} == known
-    assert "the model was trained on these pictures, but for the 6 that were held out" in err
+    sentence = "the model was trained on these pictures, but for the 6 that were held out"
+    assert err.index("evaluated on split validation") < err.index(sentence)
     assert main([*words, str(pictures), "--split", "train"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 54
     other = write_folder(tmp_path / "other", {"": 4})
     assert main([*words, str(other)]) == 0
-    assert json.loads(capsys.readouterr().out)["count"] == 12
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 12
+    assert "all: top-1" in err
+
+
+def test_a_test_split_is_not_called_pictures_of_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = write_folder(tmp_path / "pictures", {"train": 10, "test": 2})
+    assert train(pictures, tmp_path / "run", **SHORT).finished
+    assert main(["evaluate", str(tmp_path / "run" / "model"), str(pictures), "--device", "cpu", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["split"] == "test"
+    assert "evaluated on split test (of train, validation, test)" in err
+    assert "the model was trained on these pictures" not in err
 
 
 def test_a_named_model_is_that_model(pictures: Path) -> None:

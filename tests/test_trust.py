@@ -242,6 +242,32 @@ def test_flipped_pictures_are_listed_on_the_screen(
     assert "McNemar" in shown
 
 
+def test_both_models_are_looked_at_before_one_is_measured(
+    model: Path,
+    worse: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(*_: object) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr("vitral.evaluation.evaluate_split", measured)
+    other = tmp_path / "other"
+    shutil.copytree(worse, other)
+    classes = json.loads((other / "classes.json").read_text())
+    (other / "classes.json").write_text(json.dumps(classes | {"names": ["larch", "oak", "yew"]}))
+    for path, code, said in (
+        (tmp_path / "none", 66, "no weights at"),
+        (other, 65, f"{other}: no class of the data is a class of the model"),
+    ):
+        assert main(["compare", str(model), str(path), str(pictures)]) == code
+        error = capsys.readouterr().err
+        assert said in error
+        assert str(path) in error
+
+
 # probe ----------------------------------------------------------------------------------------------
 
 

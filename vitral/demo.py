@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitral.cli import Parser
 from vitral.cli import main as vitral
 from vitral.console import error as show
 from vitral.datasets.bundled import write_digits
@@ -20,9 +21,12 @@ FOLDER = Path("demo")
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the demo on `words[0]`, or on the digits; returns the exit code of the first command that fails."""
+    """Run the demo on the folder in `words`, or on the digits; returns the exit code of the first failed command."""
+    parser = Parser(prog="python -m vitral.demo", description=__doc__)
+    parser.add_argument("pictures", metavar="PICTURES", nargs="?", help="folder of pictures (default: the digits)")
     try:
-        return _own_pictures(Path(words[0])) if words else _digits()
+        pictures = parser.parse(words).pictures
+        return _digits() if pictures is None else _own_pictures(Path(pictures))
     except VitralError as error:
         show(str(error))
         return error.exit_code

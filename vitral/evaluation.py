@@ -68,7 +68,9 @@ def trust(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -
         there = wanted.any(axis=0)
         scores = np.where(np.isnan(logits[:, :1]), -np.inf, logits)
         if there.any():
-            intervals["mean_average_precision"] = precision_interval(scores[:, there], wanted[:, there])
+            ends = precision_interval(scores[:, there], wanted[:, there])
+            if ends["low"] < ends["high"]:  # resamples that are all alike say nothing of the next picture
+                intervals["mean_average_precision"] = ends
     elif len(claimed.confidence):
         truth = truths(labels)
         intervals["balanced_accuracy"] = balanced_interval(truth, guesses(logits) == truth)

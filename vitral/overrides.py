@@ -103,10 +103,20 @@ def differences(old: Any, new: Any, but: tuple[str, ...] = ()) -> list[str]:
     """One line "name: old -> new" for each field that differs, those named in `but` aside ("x." is all of x)."""
     before, after = values(old), values(new)
     return [
-        f"{name}: {before[name]} -> {after[name]}"
+        "{}: {} -> {}".format(name, *_shown(before[name], after[name]))
         for name in after
         if before[name] != after[name] and not any(name == b or (b.endswith(".") and name.startswith(b)) for b in but)
     ]
+
+
+def _shown(old: Any, new: Any) -> tuple[str, str]:
+    """Two values for a sentence: durations without the digits that only arithmetic has put there."""
+    rounded = [
+        dataclasses.replace(value, amount=float(f"{value.amount:.12g}")) if isinstance(value, Duration) else value
+        for value in (old, new)
+    ]
+    before, after = rounded if rounded[0] != rounded[1] else (old, new)
+    return str(before), str(after)
 
 
 def parse(words: str, kind: Any, name: str) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from vitral.errors import UsageError
@@ -16,6 +17,19 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
     return [by_lower[key] for key in close]
+
+
+def nearest_path(path: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """What stands beside a path that is not there, is of the wanted kind and has nearly its name, if anything does."""
+    try:
+        beside = {entry.name: entry for entry in sorted(path.parent.iterdir())}
+        close = difflib.get_close_matches(
+            path.name.lower(), {name.lower() for name in beside}, n=len(beside) or 1, cutoff=0.75
+        )
+        found = (entry for lower in close for name, entry in beside.items() if name.lower() == lower)
+        return next((entry for entry in found if fits(entry)), None)
+    except OSError:  # a folder that cannot be listed suggests nothing
+        return None
 
 
 def look_up(kind: str, name: str, members: Mapping[str, Member]) -> Member:

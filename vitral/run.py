@@ -137,7 +137,10 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
         screen.warn(f"{session.metrics.path} has lost lines from before step {progress.step}: the curves lack them.")
     session.metrics.cut(saved.state["metrics_bytes"])
     session.speeds.forget_after(progress.step)
-    screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
+    if progress.step >= session.cadence.total:
+        screen.say(f"training is already finished (step {progress.step}): its best model is measured")
+    else:
+        screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
 
 
 def _network(plan: Plan, screen: Screen) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ FAULTS: dict[str, dict[str, bytes]] = {
     "wrong ending": {"train/cat/really.jpg": encoded(textured(51, (64, 64)), "PNG")},
 }
 
+SHORTCUT = {
+    # three classes, of which one was saved by another program
+    f"train/{name}/{k}.jpg": encoded(textured(100 + 30 * n + k, (48, 48)), quality=40 if name == "owl" else 80)
+    for n, name in enumerate(("cat", "dog", "owl"))
+    for k in range(30)
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -73,7 +81,7 @@ def test_each_fault_fails_what_forbids_it_and_nothing_else(fault: str, folder: P
         "near-leak": {"near-leak", "any"},
         "unreadable": {"unreadable", "any"},
         "conflict": {"conflict", "any"},
-        "wrong ending": set(),
+        "wrong ending": {"any"},
     }[fault]
     codes = {name: checked(folder, "--fail-on", name, capsys=capsys)[0] for name in FAIL_ON}
     assert {name for name, code in codes.items() if code} == expected
@@ -81,6 +89,24 @@ def test_each_fault_fails_what_forbids_it_and_nothing_else(fault: str, folder: P
     code, document = checked(folder, capsys=capsys)
     assert code == 0
     assert len(document["problems"]) == (2 if fault == "conflict" else 1)  # it is a copy within train as well
+
+
+def test_a_shortcut_fails_a_script_and_shows_the_numbers_that_it_is_suspected_by(tmp_path: Path, capsys: Any) -> None:
+    folder, page = plant(tmp_path / "pictures", SHORTCUT), tmp_path / "r.html"
+    codes = {name: checked(folder, "--fail-on", name, capsys=capsys)[0] for name in FAIL_ON}
+    assert {name for name, code in codes.items() if code} == {"shortcut", "any"}
+    _, document = checked(folder, "--report", str(page), capsys=capsys)
+    for one in document["shortcuts"]:
+        over = one["accuracy"] > max(one["bound"], one["limit"])
+        alone = one["one_class_accuracy"] > one["one_class_limit"]
+        assert one["suspicious"] == (over or alone)
+        assert (one["one_class"] is not None) == alone
+    (found,) = (one for one in document["shortcuts"] if one["measure"] == "JPEG quality")
+    assert (found["one_class"], found["one_class_accuracy"], found["one_class_limit"]) == ("owl", 1.0, 0.85)
+    assert any("'owl' from the others (100.0% right where chance is 50.0%" in line for line in document["problems"])
+    assert re.search(
+        r"JPEG quality, owl from the others\s*100.0\s*%\s*50.0\s*%\s*85.0\s*%\s*suspicious", Page(page).text
+    )
 
 
 def test_the_keys_of_the_document_stay(folder: Path, capsys: Any) -> None:

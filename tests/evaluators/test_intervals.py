@@ -67,6 +67,32 @@ def test_the_difference_of_two_models_on_the_same_pictures() -> None:
     assert (made["low"], made["high"]) == (pytest.approx(low, abs=0.004), pytest.approx(high, abs=0.004))
 
 
+def test_balanced_accuracy_of_all_right_or_all_wrong_classes_gets_the_exact_bound() -> None:
+    everything = np.ones(30, bool)
+    truth = np.repeat([0, 1, 2], 10)
+    assert balanced_interval(truth, everything) == {
+        "low": pytest.approx(share_interval(everything)["low"]), "high": 1.0}  # fmt: skip
+    assert balanced_interval(truth, ~everything) == {
+        "low": 0.0, "high": pytest.approx(share_interval(~everything)["high"])}  # fmt: skip
+    # The oracle of unequal classes: the smallest mean on a grid of shares under which the outcome is no surprise.
+    p, q = np.meshgrid(*2 * [np.linspace(0.001, 1, 1000)])
+    truth = np.repeat([0, 1], [4, 16])
+    made = balanced_interval(truth, np.ones(20, bool))
+    assert made["low"] == pytest.approx(((p + q) / 2)[p**4 * q**16 >= 0.025].min(), abs=0.002)
+    made = balanced_interval(truth, truth == 0)
+    low, high = (p / 2)[p**4 >= 0.025].min(), ((1 + q) / 2)[(1 - q) ** 16 >= 0.025].max()
+    assert (made["low"], made["high"]) == (pytest.approx(low, abs=0.002), pytest.approx(high, abs=0.002))
+
+
+def test_models_that_never_differ_get_the_exact_bound() -> None:
+    same = np.arange(30) < 20
+    reach = 1 - 0.025 ** (1 / 30)  # a larger share of pictures that differ would have shown one in 30
+    assert difference_interval(same, same) == {"low": pytest.approx(-reach), "high": pytest.approx(reach)}
+    right = np.ones(30, bool)
+    assert difference_interval(~right, right) == {"low": pytest.approx(1 - 2 * reach), "high": 1.0}
+    assert difference_interval(right, ~right) == {"low": -1.0, "high": pytest.approx(2 * reach - 1)}
+
+
 def test_mean_average_precision() -> None:
     rng = np.random.default_rng(3)
     wanted = rng.random((120, 3)) < 0.3

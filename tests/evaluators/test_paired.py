@@ -28,8 +28,11 @@ def test_the_difference_is_that_of_the_shares_and_its_interval_holds_it() -> Non
 
 def test_a_model_equals_itself() -> None:
     hits = np.arange(10) < 7
-    assert paired(hits, hits) == {
-        "difference": 0.0, "interval": {"low": 0.0, "high": 0.0}, "lost": 0, "gained": 0, "p": 1.0
+    reach = pytest.approx(1 - 0.025**0.1)  # ten pictures without a difference say no more
+    made = paired(hits, hits)
+    assert (-made["interval"].pop("low"), made["interval"].pop("high")) == (reach, reach)
+    assert made == {
+        "difference": 0.0, "interval": {}, "lost": 0, "gained": 0, "p": 1.0
     }  # fmt: skip
 
 

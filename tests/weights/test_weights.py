@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -202,8 +203,25 @@ def test_damaged_folders_are_refused(tmp_path: Path, file: str, content: bytes, 
 
 def test_a_missing_folder_names_its_nearest_neighbour(tmp_path: Path) -> None:
     artefact(tmp_path / "model")
-    with pytest.raises(MissingInputError, match="did you mean model"):
+    (tmp_path / "modl").mkdir()  # nearer, but without weights
+    with pytest.raises(MissingInputError, match=re.escape(f"did you mean {tmp_path / 'model'}?")):
         read(tmp_path / "modle")
+    (tmp_path / "npz").mkdir()
+    with pytest.raises(MissingInputError, match="check the path"):
+        read(tmp_path / "nope")
+
+
+def test_the_folder_of_a_run_is_read_as_its_model(tmp_path: Path) -> None:
+    _, network = artefact(tmp_path / "run" / "model")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    found = read(tmp_path / "run")
+    again, report = build(found)
+    assert found.source == tmp_path / "run" / "model"
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
+    assert any("folder of a run" in line for line in report.lines())
+    (tmp_path / "empty" / "model").mkdir(parents=True)
+    with pytest.raises(MissingInputError, match="holds no model"):
+        read(tmp_path / "empty")
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"the real weights are not at {WEIGHTS}")

@@ -130,12 +130,16 @@ class CheckReport:
         said = []
         for found in self.shortcuts:
             if found["suspicious"]:
-                what = (
-                    "the class" if found["one_class"] is None else f"the class {found['one_class']!r} from the others"
+                one = found["one_class"] is not None
+                what = f"the class {found['one_class']!r} from the others" if one else "the class"
+                right, chance, limit = (
+                    (found["one_class_accuracy"], 0.5, found["one_class_limit"])
+                    if one
+                    else (found["accuracy"], found["chance"], found["limit"])
                 )
                 said.append(
-                    f"{found['measure']} alone tells {what} ({found['accuracy']:.0%} right where chance is "
-                    f"{found['chance']:.0%}), so a model may learn that instead of what is shown"
+                    f"{found['measure']} alone tells {what} ({right:.1%} right where chance is {chance:.1%} and up to "
+                    f"{limit:.1%} may be natural), so a model may learn that instead of what is shown"
                 )
         return said
 

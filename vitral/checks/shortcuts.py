@@ -32,7 +32,10 @@ class Shortcut(NamedTuple):
 
     accuracy: mean over the classes of the share found by it (balanced), in [0, 1]. chance: 1 / classes. bound: what
     chance stays below, but for once in some million. one_class: a class that it tells from the others nearly always,
-    if not all of them. suspicious: accuracy is above the bound and above `limit`, or there is such a class.
+    if not all of them. one_class_accuracy: mean of the share of that class found and of the share of the others not
+    taken for it, where chance is 0.5; above `one_class_limit` there is such a class. Both are those of the class that
+    is told apart best, None where no class is large enough. suspicious: accuracy is above the bound and above `limit`,
+    or there is such a class.
     """
 
     measure: str
@@ -41,6 +44,8 @@ class Shortcut(NamedTuple):
     bound: float
     limit: float
     one_class: int | None
+    one_class_accuracy: float | None
+    one_class_limit: float
     suspicious: bool
 
 
@@ -96,7 +101,9 @@ def shortcuts(looks: Sequence[Look], labels: Sequence[int]) -> list[Shortcut]:
         apart = np.where(sizes >= CLASS_SIZE, right / sizes - (guessed - right) / (len(looks) - sizes), -1)
         one_class = int(present[apart.argmax()]) if apart.max() > measure.one_class else None
         suspicious = accuracy > max(bound, limit) or one_class is not None
-        found.append(Shortcut(name, accuracy, 1 / count, bound, limit, one_class, suspicious))
+        best = (1 + float(apart.max())) / 2 if (sizes >= CLASS_SIZE).any() else None
+        one_limit = (1 + measure.one_class) / 2
+        found.append(Shortcut(name, accuracy, 1 / count, bound, limit, one_class, best, one_limit, suspicious))
     return sorted(found, key=lambda one: -one.accuracy)
 
 

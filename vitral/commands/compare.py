@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.measuring import labelled, spread
+from vitral.commands.measuring import Labelled, labelled, spread
 from vitral.commands.predictions import truth, write_csv
 from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
 from vitral.console import Screen
-from vitral.errors import UsageError
+from vitral.errors import DataError, UsageError
 
 SHOWN = 20
 """Flipped pictures listed on the screen; --json gives all."""
@@ -36,8 +36,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.evaluators.intervals import share_interval
     from vitral.evaluators.paired import paired
 
-    measured = [_measure(arguments, path, screen) for path in (arguments.first, arguments.second)]
-    (one, name, split, _), (other, _, split_again, _) = measured
+    paths = (arguments.first, arguments.second)
+    prepared = [_prepare(arguments, path, screen) for path in paths]
+    (one, of_one), (other, of_other) = prepared
+    split, split_again = of_one.split, of_other.split
     if split.sources != split_again.sources:
         raise UsageError(
             "the models held out different pictures of these, so there is no split that both can be compared on: give "
@@ -45,14 +47,18 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         )
     if one.multi_label != other.multi_label:
         raise UsageError("one model gives a picture one label, the other several: compare models of one kind.")
-    hits = [right_of(model, result.logits, found.labels) for model, _, found, result in measured]
+    results = [_measure(arguments, path, *pair, screen) for path, pair in zip(paths, prepared, strict=True)]
+    hits = [
+        right_of(model, result.logits, found.labels)
+        for model, found, result in zip((one, other), (split, split_again), results, strict=True)
+    ]
     models = []
-    for path, right in zip((arguments.first, arguments.second), hits, strict=True):
+    for path, right in zip(paths, hits, strict=True):
         models.append(
             {"model": path, "accuracy": float(right.mean()), "intervals": {"accuracy": share_interval(right)}}
         )
-    document = {"split": name, "count": len(split), "models": models, **paired(*hits)}
-    best = [_best(model, result) for model, _, _, result in measured]
+    document = {"split": of_one.name, "count": len(split), "models": models, **paired(*hits)}
+    best = [_best(model, result) for model, result in zip((one, other), results, strict=True)]
     document["flipped"] = [
         {"path": str(split.sources[i]), "label": truth(one, split.labels[i]), "right": "AB"[int(hits[1][i])],
          "a": best[0][i][0], "b": best[1][i][0]}
@@ -73,21 +79,34 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     return 0, document
 
 
-def _measure(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[Any, str, Any, Any]:
-    """The model, the split's name, the split with its labels for this model, and what came out."""
+def _prepare(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[Any, Labelled]:
+    """The model, and the pictures to measure it on; errors name the model."""
     from vitral.config import RuntimeConfig
-    from vitral.evaluation import evaluate_split, threads
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    model = load(path, runtime.device)
-    data, name, split = labelled(model, arguments, screen, f"{path}: ")
-    screen.progress(f"measuring {path} on {len(split):,} pictures of {name}")
-    result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
+    try:
+        model = load(path, runtime.device)
+        return model, labelled(model, arguments, screen, f"{path}: ")
+    except (UsageError, DataError) as error:
+        if path in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _measure(arguments: argparse.Namespace, path: str, model: Any, pictures: Labelled, screen: Screen) -> Any:
+    """What came out for each picture of the split."""
+    from vitral.config import RuntimeConfig
+    from vitral.evaluation import evaluate_split, threads
+    from vitral.overrides import override
+
+    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    screen.progress(f"measuring {path} on {len(pictures.split):,} pictures of {pictures.shown}")
+    result = evaluate_split(model, pictures.split, threads(runtime.workers), pictures.config.max_pixels)
     screen.end_progress()
     assert result is not None
-    return model, name, split, result
+    return result
 
 
 def _best(model: Any, result: Any) -> list[tuple[str, str]]:

@@ -14,12 +14,15 @@ from vitral.console import Screen
 LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "mae", "dinov2", "microsoft")
 """Keys of `vitral.weights.LAYOUTS`, for the help, which imports no torch."""
 
+ALIASES = "hf and transformers mean huggingface, npz and google-npz mean google"
+"""Of `vitral.weights.conversion`, likewise."""
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("--to", required=True, metavar="LAYOUT", help=f"one of {', '.join(LAYOUTS)}")
-    parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: MODEL-LAYOUT, here)")
+    parser.add_argument("--to", required=True, metavar="LAYOUT", help=f"one of {', '.join(LAYOUTS)}; {ALIASES}")
+    parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: MODEL-LAYOUT or RUN-LAYOUT, here)")
     parser.add_argument("--dry-run", action="store_true", help="do it all in a temporary folder, and only report")
 
 
@@ -55,8 +58,13 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
 
 def _name(model: str) -> str:
-    """A name for a folder beside: of the folder, or of the file without its ending, or of the model."""
+    """A name for a folder beside: of the folder, or of the file without its ending, or of the model.
+
+    Every run calls its model folder "model", so there it is the run's name.
+    """
     path = Path(model).resolve() if Path(model).exists() else Path(model.replace("/", "_"))
+    if path.is_dir() and path.name == "model" and (path.parent / "config.json").is_file():
+        path = path.parent
     return (path.name if path.is_dir() or not path.exists() else path.stem) or "model"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from vitral.config import RuntimeConfig
 
 FAIL_ON = {
-    # what --fail-on names: the fields of the report that must then be empty
+    # what --fail-on names: the fields of the report that must then hold no problem
     "leak": ("leaks",),
     "near-leak": ("leaks", "near_leaks"),
     "unreadable": ("unreadable",),
     "conflict": ("conflicts", "near_conflicts"),
-    "any": ("leaks", "near_leaks", "unreadable", "conflicts", "near_conflicts"),
+    "shortcut": ("shortcuts",),
+    "any": ("problems",),
 }
 
 PREVIEW_SIDE = 112
@@ -34,7 +35,7 @@ PREVIEW_SIDE = 112
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("action", metavar="check", help="what to do")
-    parser.add_argument("pictures", metavar="PICTURES", help="folder or table of pictures")
+    parser.add_argument("pictures", metavar="PICTURES", nargs="?", help="folder or table of pictures")
     parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
     parser.add_argument("--report", metavar="FILE.html", help="also write a page with the pictures, for any browser")
     parser.add_argument("--model", help=f"also look for wrong labels, by the features of this: {MODEL}")
@@ -50,7 +51,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Check; the document is the whole report."""
+    if arguments.pictures is None and Path(arguments.action).exists():
+        raise UsageError(f"say what to do with {arguments.action}: `vitral data check {arguments.action}`.")
     look_up("data action", arguments.action, {"check": None})
+    if arguments.pictures is None:
+        raise UsageError("say which folder or table of pictures: `vitral data check PICTURES`.")
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
     _refuse_bad_targets(arguments)
     from vitral.checks import examine, judge
@@ -91,7 +96,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         document["clean"] = _write_clean(seen, arguments, screen)
     if arguments.report:
         _write_report(seen, document, Path(arguments.report), config.max_pixels, screen)
-    return (65 if any(document[name] for name in forbidden) else 0), document
+    return (65 if any(_holds_problem(document[name]) for name in forbidden) else 0), document
+
+
+def _holds_problem(rows: Sequence[Any]) -> bool:
+    """Whether a field of the report names a problem; of shortcuts, it holds what was found harmless, too."""
+    return any(row.get("suspicious", True) if isinstance(row, dict) else True for row in rows)
 
 
 def _refuse_bad_targets(arguments: argparse.Namespace) -> None:

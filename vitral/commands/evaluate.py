@@ -61,9 +61,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
-    data, name, split = labelled(model, arguments, screen)
+    data, name, shown, split = labelled(model, arguments, screen)
     real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
-    screen.progress(f"measuring {len(split):,} pictures of {name}")
+    screen.progress(f"measuring {len(split):,} pictures of {shown}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
     screen.end_progress()
     assert result is not None
@@ -73,7 +73,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
     measured |= more
-    _show(measured, name, len(model.classes), screen)
+    _show(measured, shown, len(model.classes), screen)
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]

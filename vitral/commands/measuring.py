@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitral.commands.shared_options import section
 from vitral.console import Screen
@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 UNNAMED = "the model names no classes: labels are taken as their numbers"
 
 
-def labelled(
-    model: Model, arguments: argparse.Namespace, screen: Screen, of: str = ""
-) -> tuple[DataConfig, str, Split]:
-    """Pictures to measure the model on: how they are read, the split's name, and the split, labels in its classes.
+class Labelled(NamedTuple):
+    """Pictures to measure a model on: how they are read, the split's name, what the screen calls it ("all" where the
+    data has no splits), and the split, with labels in the model's classes."""
+
+    config: DataConfig
+    name: str
+    shown: str
+    split: Split
+
+
+def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: str = "") -> Labelled:
+    """The pictures that the arguments name, for this model.
 
     Args:
         of: the beginning of every sentence that is said of them.
@@ -36,7 +44,7 @@ def labelled(
     dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
     say(dataset, screen, of)
     ((name, split),) = dataset.splits.items()
-    return data, name, split
+    return Labelled(data, name, "all" if dataset.whole else name, split)
 
 
 def say(dataset: Dataset, screen: Screen, of: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import DataError, MissingInputError, UsageError
-from vitral.registry import nearest
+from vitral.registry import nearest_path
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -74,11 +74,17 @@ def _expand(words: str) -> list[str]:
         return [words]
     found = sorted(name for name in glob.glob(words, recursive=True) if Path(name).is_file())  # noqa: PTH207 - any pattern
     if not found:
-        near = nearest(path.name, [p.name for p in path.parent.iterdir()], 1) if path.parent.is_dir() else []
-        raise MissingInputError(
-            f"no picture at {words}: " + (f"did you mean {path.parent / near[0]}?" if near else "check the path.")
-        )
+        if any(sign in words for sign in "*?["):
+            raise MissingInputError(f"no picture at {words}: nothing matches the pattern; check it, from {Path.cwd()}.")
+        near = nearest_path(path, _may_be_picture)
+        raise MissingInputError(f"no picture at {words}: " + (f"did you mean {near}?" if near else "check the path."))
     return found
+
+
+def _may_be_picture(path: Path) -> bool:
+    from vitral.datasets.scan import ENDINGS
+
+    return path.is_dir() or path.suffix.lower() in ENDINGS
 
 
 def _show(answer: dict[str, Any], descriptions: dict[str, str], screen: Screen) -> None:

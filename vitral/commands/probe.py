@@ -66,11 +66,9 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
     rows = []
     for name, value in found.get("fewshot", {}).items():
         if name != "std":
-            rows.append(
-                (f"{name.removesuffix('shot')} shots per class, ridge", f"{value:.2%}", _deviation(found, name))
-            )
+            rows.append((f"{_shots(name)} per class, ridge", f"{value:.2%}", _deviation(found, name)))
     for name, penalty in found.get(OLDER, {}).get("l2", {}).items():
-        label = f"{name.removesuffix('shot')} shots per class, older protocol"
+        label = f"{_shots(name)} per class, older protocol"
         rows.append((label, f"{found[OLDER][name]:.2%}", f"penalty {penalty:g}, the best on these very pictures"))
     for name, value in found.get("knn", {}).items():
         # fewer pictures than neighbours are all asked
@@ -80,6 +78,12 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
         linear = found["linear"]
         rows.append(("linear classifier", f"{linear['linear']:.2%}", f"weight decay {linear['weight_decay']:.2g}"))
     screen.table(("probe", "accuracy", ""), rows, right=(1,))
+
+
+def _shots(name: str) -> str:
+    """A key like "5shot" in words."""
+    count = name.removesuffix("shot")
+    return "1 shot" if count == "1" else f"{count} shots"
 
 
 def _deviation(found: dict[str, Any], name: str) -> str:

@@ -87,29 +87,29 @@ def read_for_evaluation(
         MissingInputError, DataError, UnavailableError: as `read`; or the model knows none of the classes.
     """
     found = _find(config)
-    if cut is not None and classes is not None:
-        _cut_again(config, found, classes, cut)
+    seen = _cut_again(config, found, classes, cut) if cut is not None and classes is not None else ""
     name, listing = _choose(config, found, split)
+    if seen and name != TEST:  # of test, the model has seen nothing
+        found.notes.append(seen)
     if classes is None:
         classes = in_order(found.splits.get(TRAIN, listing).classes())
     labelled = evaluation_labels(name, listing, classes, found.warnings)
-    return _dataset(config, found, tuple(classes), {name: labelled})
+    return replace(_dataset(config, found, tuple(classes), {name: labelled}), whole="" in found.splits)
 
 
-def _cut_again(config: DataConfig, found: Found, classes: Sequence[str], cut: Cut) -> None:
-    """Hold the same pictures out of train, if what remains is what the model was trained on."""
+def _cut_again(config: DataConfig, found: Found, classes: Sequence[str], cut: Cut) -> str:
+    """Hold the same pictures out of train, if the rest is what the model was trained on; a sentence that says so."""
     train = found.splits.get("", found.splits.get(TRAIN))
     if train is None or VALIDATION in found.splits:
-        return
+        return ""
     again = Found(found.root, {name: listing for name, listing in found.splits.items() if name} | {TRAIN: train})
     cut_validation(again, cut.fraction, cut.seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
     if VALIDATION in again.splits and fingerprint(positions(again.splits[TRAIN], index), found.root) == cut.train:
         found.splits = again.splits
-        found.notes.append(
-            f"the model was trained on these pictures, but for the {len(again.splits[VALIDATION]):,} that were held "
-            f"out as validation"
-        )
+        held = len(again.splits[VALIDATION])
+        return f"the model was trained on these pictures, but for the {held:,} that were held out as validation"
+    return ""
 
 
 def _find(config: DataConfig) -> Found:

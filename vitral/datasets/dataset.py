@@ -50,7 +50,7 @@ class Dataset:
 
     `notes` are decisions taken while reading ("cut 10 % of train for validation"), one sentence each, for
     printing; `warnings` are problems that do not stop the work, likewise. `cut` is there if the validation split
-    was held out of train.
+    was held out of train. `whole`: the data has no splits, so the one that is called test is all of it.
     """
 
     name: str
@@ -61,3 +61,4 @@ class Dataset:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cut: Cut | None = None
+    whole: bool = False

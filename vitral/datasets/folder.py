@@ -10,7 +10,7 @@ from vitral.datasets.dataset import TRAIN
 from vitral.datasets.scan import Scan, Scanner
 from vitral.datasets.splits import SYNONYMS, Found, Listing, listed
 from vitral.errors import DataError, MissingInputError, UsageError
-from vitral.registry import nearest
+from vitral.registry import nearest_path
 
 SHAPE = "class/picture.jpg, or train/class/picture.jpg with val/ and test/ beside train/"
 """What a folder must look like, for messages."""
@@ -59,11 +59,8 @@ def _check_request(config: DataConfig) -> None:
             f".parquet); for single pictures use `vitral predict`."
         )
     if not path.is_dir():
-        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        close = nearest(path.name, beside, 1)
-        hint = (
-            f"did you mean {str(path.parent / close[0])!r}?" if close else f"check the path, from {str(Path.cwd())!r}."
-        )
+        near = nearest_path(path, Path.is_dir)
+        hint = f"did you mean {str(near)!r}?" if near else f"check the path, from {str(Path.cwd())!r}."
         raise MissingInputError(f"{config.path!r} does not exist: {hint}")
     for setting in ("path_column", "label_column", "image_folder"):
         if getattr(config, setting) is not None:

@@ -12,7 +12,7 @@ from vitral.config import DataConfig
 from vitral.datasets.rows import FORMATS, Choose, Columns, Rows
 from vitral.datasets.splits import SYNONYMS, Found, Listing, listed
 from vitral.errors import DataError, MissingInputError, UsageError
-from vitral.registry import nearest
+from vitral.registry import nearest, nearest_path
 
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "image", "image_path")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target")
@@ -35,9 +35,8 @@ def read_table(config: DataConfig) -> Found:
     """
     path = Path(config.path)
     if not path.is_file():
-        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        close = nearest(path.name, beside, 1)
-        hint = f"did you mean {str(path.parent / close[0])!r}?" if close else "check the path."
+        near = nearest_path(path, lambda beside: beside.suffix.lower() in FORMATS)
+        hint = f"did you mean {str(near)!r}?" if near else "check the path."
         raise MissingInputError(f"{config.path!r} does not exist: {hint}")
     columns, rows = _read(config, path)
     if not rows:

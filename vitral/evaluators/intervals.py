@@ -49,9 +49,15 @@ def balanced_interval(truth: np.ndarray, hits: np.ndarray) -> Interval:
     """Of the mean over classes of the share of `hits` [n]; `truth` [n] are class numbers, -1 for unknown ones.
 
     A class that a resample lacks does not count in it, as one that the pictures lack does not count in the number.
+    Where each class is all right or all wrong, resamples are, too, and the interval ends at exact bounds.
     """
     _, places = np.unique(truth[truth >= 0], return_inverse=True)
     kinds = np.bincount(2 * places + hits[truth >= 0], minlength=2 * (places.max() + 1))
+    all_wrong, all_right = kinds[0::2], kinds[1::2]
+    if not (all_wrong * all_right).any():
+        count = len(all_right)
+        low = _smallest_sum(all_right[all_right > 0]) / count
+        return {"low": low, "high": 1 - _smallest_sum(all_wrong[all_wrong > 0]) / count}
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
         wrong, right = drawn[:, 0::2], drawn[:, 1::2]
@@ -63,8 +69,20 @@ def balanced_interval(truth: np.ndarray, hits: np.ndarray) -> Interval:
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray) -> Interval:
-    """Of the difference, second less first, of two shares of true values [n] on the same pictures."""
+    """Of the difference, second less first, of two shares of true values [n] on the same pictures.
+
+    Resamples of pictures on which the models never differ, or always in one way, are all alike. There the interval is
+    that of the exact bound on the share of pictures of another kind, gained or lost.
+    """
     kinds = np.bincount(2 * first.astype(np.int64) + second, minlength=4)
+    for found, others, step in (
+        (0, kinds[1] + kinds[2], 1),
+        (1, len(first) - kinds[1], 2),
+        (-1, len(first) - kinds[2], 2),
+    ):
+        if others == 0:  # each picture of another kind moves the difference by up to `step`
+            reach = step * (1 - ((1 - LEVEL) / 2) ** (1 / len(first)))
+            return {"low": max(-1.0, found - reach), "high": min(1.0, found + reach)}
     return percentiles(resampled(kinds, lambda drawn: (drawn[:, 1] - drawn[:, 2]) / len(first)))
 
 
@@ -142,6 +160,23 @@ def percentiles(samples: np.ndarray) -> Interval:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(samples, [tail, 1 - tail])
     return {"low": float(low), "high": float(high)}
+
+
+def _smallest_sum(sizes: np.ndarray) -> float:
+    """The smallest sum of shares, one for each class, under which all pictures right are no surprise; 0 of no class.
+
+    All n_k pictures of every class are right with probability prod p_k^n_k. Of the p with which that is at least 2.5 %
+    the smallest sum has p_k = min(1, c n_k), by Lagrange; with one class it is Clopper and Pearson's bound.
+    """
+    if not len(sizes):
+        return 0.0
+    wanted = np.log((1 - LEVEL) / 2)
+    low, high = -800.0, -np.log(sizes.min())  # of log c
+    for _ in range(100):
+        middle = (low + high) / 2
+        surprise = (sizes * np.minimum(0, middle + np.log(sizes))).sum() < wanted
+        low, high = (middle, high) if surprise else (low, middle)
+    return float(np.exp(np.minimum(0, high + np.log(sizes))).sum())
 
 
 def _resamples(size: int) -> int:

@@ -166,7 +166,7 @@ def imported(library: str, what: str) -> Any:
     try:
         return importlib.import_module(package)
     except (ImportError, RuntimeError) as error:
-        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        absent = isinstance(error, ModuleNotFoundError) and error.name in (package, None)
         way_out = f"pip install 'vitral[{package}]'" if absent else "see what `vitral doctor` says of it"
         raise UnavailableError(f"{what} needs {package}, which cannot be imported ({error}): {way_out}.") from error
 

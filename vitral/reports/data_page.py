@@ -167,10 +167,11 @@ def _shortcuts(found: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return missing("Not measured: that takes 50 pictures with one label each, of two classes or more.")
     rows = "".join(
-        f'<tr><th scope="row">{for_html(one["measure"])}</th><td class="number">{percent(one["accuracy"], 1)}</td>'
-        f'<td class="number">{percent(one["chance"], 1)}</td><td class="number">{percent(one["limit"], 1)}</td>'
-        f"<td>{'<strong>suspicious</strong>' if one['suspicious'] else 'natural'}</td></tr>\n"
+        f'<tr><th scope="row">{for_html(what)}</th><td class="number">{percent(accuracy, 1)}</td>'
+        f'<td class="number">{percent(chance, 1)}</td><td class="number">{percent(limit, 1)}</td>'
+        f"<td>{'<strong>suspicious</strong>' if suspicious else 'natural'}</td></tr>\n"
         for one in found
+        for what, accuracy, chance, limit, suspicious in _tests(one)
     )
     return (
         '<div class="scroll" role="region" tabindex="0" aria-label="Shortcuts"><table>'
@@ -180,6 +181,16 @@ def _shortcuts(found: Sequence[Mapping[str, Any]]) -> str:
         '<th scope="col" class="number">Chance</th><th scope="col" class="number">Limit</th>'
         f'<th scope="col">Verdict</th></tr></thead><tbody>{rows}</tbody></table></div>\n'
     )
+
+
+def _tests(one: Mapping[str, Any]) -> list[tuple[str, float, float, float, bool]]:
+    """What was tried with a measure: to tell all classes apart, and, where that is suspicious, one from the others."""
+    whole = one["accuracy"] > max(one["bound"], one["limit"])
+    rows = [(one["measure"], one["accuracy"], one["chance"], one["limit"], whole)]
+    if one["one_class"] is not None:
+        what = f"{one['measure']}, {one['one_class']} from the others"
+        rows.append((what, one["one_class_accuracy"], 0.5, one["one_class_limit"], True))
+    return rows
 
 
 def _clean(clean: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ def _quality(record: Record) -> str:
     pictures = counted(count, f"{name} picture")
     low, high = spread(found, record.chief) or (0.0, 1.0)
     if record.multi_label:
-        measured = "intervals" in found
+        measured = spread(found, record.chief) is not None
         ends = f" (95% interval {low:.4f} to {high:.4f})" if measured else ""
         return f"The model reaches a mean average precision of {written(record.chief, value)}{ends} on {pictures}."
     return (

@@ -7,7 +7,7 @@ describes, and how each tensor of the model is made from those of the file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
 from vitral.models import Network, build_network, changed, empty_network
-from vitral.registry import nearest
+from vitral.registry import nearest_path
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
@@ -74,7 +74,7 @@ class Pretrained:
 
 
 def read(path: str | Path) -> Pretrained:
-    """Read a folder of weights, a file of weights, or published weights by the model's name.
+    """Read a folder of weights (of a run: its model), a file of weights, or published weights by the model's name.
 
     Raises:
         UsageError: a model's name under which nothing is published. UnavailableError: it cannot be fetched.
@@ -84,10 +84,12 @@ def read(path: str | Path) -> Pretrained:
     by_timm = adapted.is_name(path)
     source = adapted.fetched(str(path)) if by_timm else located(path)
     if not source.exists():
-        near = nearest(source.name, [p.name for p in source.parent.iterdir()]) if source.parent.is_dir() else []
+        near = nearest_path(source, _may_hold_weights)
         raise MissingInputError(
-            f"no weights at {source}: " + (f"did you mean {near[0]}?" if near else f"check the path{_as_name(path)}.")
+            f"no weights at {source}: " + (f"did you mean {near}?" if near else f"check the path{_as_name(path)}.")
         )
+    if run := _is_run(source):
+        source = source / "model"
     file = source if source.is_file() else _weights_in(source)
     beside = file.parent / "config.json"
     config = read_object(beside) if beside.is_file() else {}
@@ -114,6 +116,9 @@ def read(path: str | Path) -> Pretrained:
         ) from error
     if by_transformers:
         described, stored = adapted.loaded(described, stored)
+    if run:
+        note = f"{source.parent} is the folder of a run: its model folder {source} is read"
+        described = replace(described, notes=(note, *described.notes))
     metrics = read_object(file.parent / "metrics.json") if (file.parent / "metrics.json").is_file() else {}
     return Pretrained(source, name, described, stored, metrics)
 
@@ -214,3 +219,15 @@ def _weights_in(folder: Path) -> Path:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{folder} holds several files of weights ({names}): name one of them.")
     raise MissingInputError(f"{folder} holds no model: a model folder has model.safetensors and config.json.")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether this is a run's folder, which holds its model in another."""
+    own = any((folder / "model" / name).is_file() for name in ("model.safetensors", "config.json"))
+    return own and not any(path.suffix in ENDINGS for path in folder.iterdir())
+
+
+def _may_hold_weights(path: Path) -> bool:
+    if path.is_dir():
+        return _is_run(path) or any(inside.suffix in ENDINGS for inside in path.iterdir())
+    return path.suffix in ENDINGS

@@ -107,7 +107,8 @@ def convert(pretrained: Pretrained, layout: str, folder: Path | None, card: Card
         card: makes the text of README.md.
 
     Raises:
-        UsageError: no such layout, the layout has no place for the model, or something else stands at `folder`.
+        UsageError: no such layout, the layout has no place for the model, or something else stands at `folder`: the
+            conversion of another model, too.
         DataError: what was written does not read back as the same model.
         StorageError: it could not be written; what was there before is untouched.
     """
@@ -116,7 +117,7 @@ def convert(pretrained: Pretrained, layout: str, folder: Path | None, card: Card
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
             return loaded, _write(pretrained, network, name, Path(temporary), None, card)
-    _require_own(folder)
+    _require_own(folder, pretrained.source)
     with written_aside(folder) as aside:
         return loaded, _write(pretrained, network, name, aside, folder, card)
 
@@ -245,17 +246,23 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _require_own(folder: Path) -> None:
-    """Refuse to take the place of anything but an empty folder or what a conversion left."""
+def _require_own(folder: Path, source: Path) -> None:
+    """Refuse to take the place of anything but an empty folder or what a conversion of the same source left."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
         record = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        ours = record["library"] == "vitral" and {path.name for path in folder.iterdir()} <= set(record["files"])
+        ours = record["library"] == "vitral" and isinstance(record["source"], str)
+        ours = ours and {path.name for path in folder.iterdir()} <= set(record["files"])
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         ours = False
     if not ours:
         raise UsageError(
             f"{folder} is there and is not, or not only, an earlier conversion, so it is not replaced: name another "
+            f"with --out."
+        )
+    if Path(record["source"]).resolve() != source.resolve():
+        raise UsageError(
+            f"{folder} is the conversion of another model, {record['source']}, so it is not replaced: name another "
             f"with --out."
         )

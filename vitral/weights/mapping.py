@@ -46,7 +46,7 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 
 def joined(parts: int) -> Form:
     """Several matrices or vectors of the file, stacked along the rows: query, key and value."""
-    return Form(f"{parts} joined", lambda given: torch.cat(list(given)), lambda value: list(value.chunk(parts)))
+    return Form(f"joined of {parts}", lambda given: torch.cat(list(given)), lambda value: list(value.chunk(parts)))
 
 
 @dataclass(frozen=True)

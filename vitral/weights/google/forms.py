@@ -26,7 +26,7 @@ def norm(ours: str, theirs: str, form: Form = SAME) -> list[Entry]:
 def heads_in(parts: int, num_heads: int) -> Form:
     """Kernels of query, key and value, [D, heads, D / heads] each, and the rows of all of them."""
     return Form(
-        f"{parts} joined",
+        f"joined of {parts}",
         lambda given: torch.cat([kernel.flatten(1).t() for kernel in given]),
         lambda value: [matrix.t().unflatten(1, (num_heads, -1)) for matrix in value.chunk(parts)],
     )
@@ -35,7 +35,7 @@ def heads_in(parts: int, num_heads: int) -> Form:
 def heads_bias(parts: int, num_heads: int) -> Form:
     """Biases of query, key and value, [heads, D / heads] each, one after the other."""
     return Form(
-        f"{parts} joined",
+        f"joined of {parts}",
         lambda given: torch.cat([bias.flatten() for bias in given]),
         lambda value: [bias.unflatten(0, (num_heads, -1)) for bias in value.chunk(parts)],
     )
