@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests import peers
 from vitral.catalogue import CATALOGUE, PUBLISHED, SOURCES
 from vitral.cli import main
 from vitral.models import VARIANTS, configuration, create_model, family_of
@@ -126,3 +127,27 @@ def test_an_unknown_name_gets_the_nearest(words: list[str], said: str, capsys: p
 def test_the_list_needs_no_torch() -> None:
     code = "import sys; from vitral.cli import main; main(['models', '--json']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_another_librarys_model_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        library = peers.timm()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+    assert main(["models", "timm:test_resnet", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    whole = library.create_model("test_resnet", pretrained=False)
+    assert document["parameters"] == sum(parameter.numel() for parameter in whole.parameters())
+    assert document["macs"] > 0
+    assert [part["name"] for part in document["parts"] if part["parameters"]] == ["body", "head"]
+
+
+def test_a_model_type_of_transformers_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        library = peers.transformers_library()
+    except peers.PeerUnavailable as error:
+        pytest.skip(str(error))
+    assert main(["models", "hf:mobilenet_v2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    whole = library.MobileNetV2ForImageClassification(library.MobileNetV2Config(num_labels=1000))
+    assert document["parameters"] == sum(parameter.numel() for parameter in whole.parameters())

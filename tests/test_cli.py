@@ -18,6 +18,7 @@ import vitral
 from tests.pictures import picture, write_folder
 from vitral.catalogue import PUBLISHED
 from vitral.cli import VERBS, main
+from vitral.commands.measuring import headlines
 from vitral.version import VERSION
 from vitral.weights.sources.cache import cache_folder
 
@@ -169,7 +170,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "a data action without pictures": (lambda t, p, m: ["data", "check"], 2, "say which folder"),
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
-    "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be more than 0"),
+    "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be 1e-6 or more"),
     "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 74, "cannot write"),
 }  # fmt: skip
 
@@ -337,3 +338,11 @@ def _seconds(words: list[str]) -> float:
     started = time.perf_counter()
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     return time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [(5, "test: top-1 50.00% of 4 pictures"), (6, "test: top-1 50.00%, top-5 75.00% of 4 pictures")],
+)
+def test_top_5_is_said_where_there_are_more_classes(classes: int, said: str) -> None:
+    assert headlines({"top1": 0.5, "top5": 0.75, "count": 4}, "test", classes) == [said]

@@ -16,10 +16,14 @@ from PIL import Image
 import vitral
 from tests import peers
 from tests.pictures import picture, write_folder
+from vitral import create_model
 from vitral.cli import main
 from vitral.commands import convert
+from vitral.config import Preprocessing
 from vitral.errors import DataError
-from vitral.weights import LAYOUTS, build, conversion, read
+from vitral.models.vit import ViTConfig
+from vitral.weights import LAYOUTS, build, conversion, read, timm
+from vitral.weights.layout import Described
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "16", "--model.width", "16", "--model.depth", "1",
         "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "3", "--batch-size", "4", "--device", "cpu",
@@ -239,3 +243,53 @@ def test_a_mistake_gets_one_clear_sentence_and_its_exit_code(
     document = json.loads(out)
     assert (document["error"]["code"], said in document["error"]["message"]) == (code, True), document
     assert "Traceback" not in err
+
+
+def unnamed(place: Path, **changes: Any) -> Path:
+    """A file of timm's without class names."""
+    config = ViTConfig(8, 192, 12, 768, 3, (16, 16), 3)
+    network = create_model("ViT-Ti/8", num_classes=3, image_size=16)
+    place.mkdir()
+    described = Described(config, Preprocessing((16, 16)), **changes)
+    timm.write(place, described, network.state_dict())
+    return place
+
+
+def test_classes_without_names_get_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = converted(unnamed(tmp_path / "timm"), tmp_path / "out", "--to", "vitral", capsys=capsys)
+    assert ["class names", "none", "0, 1, 2"] in document["write"]["changed"]
+    assert vitral.load(tmp_path / "out").classes == vitral.load(tmp_path / "timm").classes == ("0", "1", "2")
+
+
+def test_errors_do_not_name_the_temporary_folder(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(folder: Path, *_: Any) -> None:
+        write(folder, *_)
+        (folder / "config.json").write_text("{}")
+
+    write = LAYOUTS["timm"].write
+    monkeypatch.setattr(LAYOUTS["timm"], "write", spoilt)
+    for words in (["--out", str(tmp_path / "out")], ["--dry-run"]):
+        assert main(["convert", str(model), "--to", "timm", *words, "--json"]) == 65
+        said = json.loads(capsys.readouterr().out)["error"]["message"]
+        assert "what was written" in said
+        assert str(tmp_path) not in said
+        assert "/tmp/vitral-" not in said
+
+
+@pytest.mark.parametrize(("layout", "kept"), [("timm", False), ("huggingface", True)])
+def test_a_temperature_does_not_go_where_it_means_nothing(
+    layout: str, kept: bool, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model, tmp_path / "several")
+    for file, change in (
+        ("classes.json", {"multi_label": True}),
+        ("metrics.json", {"calibration": {"temperature": 2.5}}),
+    ):
+        found = json.loads((tmp_path / "several" / file).read_text()) | change
+        (tmp_path / "several" / file).write_text(json.dumps(found))
+    document = converted(tmp_path / "several", tmp_path / "out", "--to", layout, capsys=capsys)
+    assert vitral.load(tmp_path / "out").temperature == (2.5 if kept else 1.0)
+    said = [what for what, *_ in document["write"]["changed"]]
+    assert ("the calibration of the probabilities" in said, "several labels per picture" in said) == (not kept,) * 2

@@ -111,7 +111,7 @@ def test_a_damaged_temperature_is_refused(model: Path, tmp_path: Path, value: ob
     metrics = json.loads((model / "metrics.json").read_text())
     metrics["calibration"]["temperature"] = value
     (tmp_path / "m" / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(DataError, match="a temperature above 0"):
+    with pytest.raises(DataError, match="a temperature from 0.01 to 100"):
         load(tmp_path / "m")
 
 

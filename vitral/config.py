@@ -90,7 +90,7 @@ class Preprocessing:
         resize = () if self.resize is None else self.resize if isinstance(self.resize, tuple) else (self.resize,)
         sizes = (*self.crop, *resize)
         require(all(1 <= size <= 16384 for size in sizes), f"picture sizes must be 1 to 16384 pixels, not {sizes}")
-        require(all(0 < value < 1e9 for value in self.std), f"std must be more than 0 in every channel, not {self.std}")
+        require(all(1e-6 <= value < 1e9 for value in self.std), f"std must be 1e-6 or more per channel, not {self.std}")
         require(all(abs(value) < 1e9 for value in self.mean), f"mean must be three numbers, not {self.mean}")
         known = get_args(Interpolation)
         require(self.interpolation in known, f"interpolation is one of {', '.join(known)}, not {self.interpolation!r}")

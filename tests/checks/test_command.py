@@ -114,7 +114,8 @@ def test_the_keys_of_the_document_stay(folder: Path, capsys: Any) -> None:
     assert set(document) == {
         "counts", "width", "height", "formats", "modes", "unreadable", "wrong_ending", "leaks", "duplicates", "conflicts",
         "imbalance", "problems", "near_leaks", "near_duplicates", "near_conflicts", "shortcuts", "suspects",
-        "small_classes", "odd_modes", "rotated", "size_outliers", "flat", "tiny", "remarks",
+        "small_classes", "odd_modes", "rotated", "size_outliers", "flat", "tiny", "only_class",
+        "remarks",
     }  # fmt: skip
     assert document["problems"] == []
     assert document["suspects"] is None
@@ -218,3 +219,10 @@ def test_bad_requests_stop_before_the_work(
     assert words in said.err
     assert "pictures" not in said.out
     assert there.read_text() == "mine"
+
+
+def test_a_single_class_is_a_problem_and_not_an_error(tmp_path: Path, capsys: Any) -> None:
+    folder = plant(tmp_path / "p", {f"cat/{seed}.jpg": original(seed) for seed in range(3)})
+    code, document = checked(folder, capsys=capsys)
+    assert (code, document["counts"], document["only_class"]) == (0, {"train": {"cat": 3}}, "cat")
+    assert any("only one class, 'cat'" in sentence for sentence in document["problems"])

@@ -8,7 +8,7 @@ import torch
 
 from vitral.data.loader import Batch
 from vitral.errors import UnreadableImageError
-from vitral.evaluators.classification import evaluate, multi_label_metrics, single_label_metrics
+from vitral.evaluators.classification import evaluate, hits, multi_label_metrics, single_label_metrics
 
 CLASSES = [f"class {k}" for k in range(8)]
 
@@ -105,3 +105,11 @@ def test_average_precision_equals_scikit_learns() -> None:
     expected = [metrics.average_precision_score(wanted[:, k], logits[:, k]) for k in range(8)]
     assert made["mean_average_precision"] == pytest.approx(np.mean(expected), rel=1e-6)
     assert made["exact_match"] == np.mean(((logits > 0) == wanted).all(axis=1))
+
+
+def test_of_few_classes_an_unreadable_picture_is_wrong_in_every_top() -> None:
+    logits = np.zeros((4, 3), dtype=np.float32)
+    logits[3] = np.nan
+    labels = [(0,), (2,), (-1,), (0,)]
+    assert single_label_metrics(logits, labels, CLASSES[:3])["top5"] == 0.5
+    assert hits(logits, labels)["top5"].tolist() == [True, True, False, False]

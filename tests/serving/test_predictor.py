@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.pictures import picture
+from vitral.cli import main
 from vitral.config import Preprocessing
-from vitral.errors import UnreadableImageError, UsageError
+from vitral.errors import DataError, UnreadableImageError, UsageError
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.serving.predictor import Model, load
 
@@ -115,3 +118,31 @@ def test_saving_replaces_a_model_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is not a model of vitral's, so it is not replaced"):
             made.save(place)
     assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e300, 0, float("nan"), "1", True])
+def test_a_temperature_that_none_is_fitted_to_is_refused(temperature: object, tmp_path: Path) -> None:
+    folder = model(4, 32, 2, 16, 5).save(tmp_path / "m")
+    (folder / "metrics.json").write_text(json.dumps({"calibration": {"temperature": temperature}}))
+    with pytest.raises(DataError, match="temperature from 0.01 to 100"):
+        load(folder)
+
+
+def test_a_tiny_standard_deviation_is_refused(tmp_path: Path) -> None:
+    folder = model(4, 32, 2, 16, 5).save(tmp_path / "m")
+    rule = json.loads((folder / "preprocessing.json").read_text()) | {"std": [1e-30] * 3}
+    (folder / "preprocessing.json").write_text(json.dumps(rule))
+    with pytest.raises(DataError, match="std must be 1e-6 or more"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [1e38, float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_an_error(value: float, tmp_path: Path, capsys: Any) -> None:
+    made = model(4, 32, 2, 16, 5)
+    torch.nn.init.constant_(made.network.head.bias, value)
+    with pytest.raises(DataError, match="infinite or not numbers"):
+        made.predict(picture("red", 1))
+    torch.nn.init.constant_(made.network.head.bias, 1e38)  # a file with others is refused when it is read
+    picture("red", 1).save(tmp_path / "p.png")
+    assert main(["predict", str(made.save(tmp_path / "m")), str(tmp_path / "p.png"), "--json"]) == 65
+    assert "infinite or not numbers" in json.loads(capsys.readouterr().out)["error"]["message"]

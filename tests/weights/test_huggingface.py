@@ -446,6 +446,93 @@ def test_other_processors_are_refused(published: dict[str, Any], said: str) -> N
         processor.preprocessing(published, (224, 224))
 
 
+@pytest.mark.parametrize(
+    ("published", "crop", "resize"),
+    [
+        ({"image_processor_type": "CLIPImageProcessor", "size": 40, "crop_size": 32}, (32, 32), 40),
+        ({"feature_extractor_type": "CLIPFeatureExtractor", "size": 40, "crop_size": 32}, (32, 32), 40),
+        ({"image_processor_type": "BitImageProcessor", "size": 40, "crop_size": 32}, (32, 32), 40),
+        ({"image_processor_type": "BitImageProcessor", "size": {"height": 40, "width": 36}, "crop_size": 32},
+         (32, 32), (40, 36)),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": 35, "crop_pct": 0.875}, (35, 35), 40),
+        ({"image_processor_type": "ViTImageProcessor", "size": 32, "image_mean": 0.25, "image_std": 0.5},
+         (32, 32), (32, 32)),
+    ],
+)  # fmt: skip
+def test_a_single_number_means_what_it_means_there(
+    library: ModuleType, tmp_path: Path, published: dict[str, Any], crop: tuple[int, int], resize: Any
+) -> None:
+    rule = processor.preprocessing(published, crop)
+    assert (rule.crop, rule.resize) == (crop, resize)
+    kind = next(value for key, value in published.items() if key.endswith("_type"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = getattr(library, kind.replace("FeatureExtractor", "ImageProcessor"))(**published)
+    image = picture("red", 3).resize((51, 67))
+    ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
+    given = theirs(image, return_tensors="pt").pixel_values
+    assert given.shape == ours.shape
+    # A squash would be off by far more; resamplings and defaults of the versions differ by less.
+    if "image_mean" in published:
+        torch.testing.assert_close(ours, given, atol=1.02 / 255 / min(rule.std), rtol=0)
+
+
+CENTRAL = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 32}}
+CONVNEXT_CUT = {"image_processor_type": "ConvNextImageProcessor"}
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ({**CENTRAL, "crop_size": 40}, "borders"),
+        ({**CENTRAL, "size": {"height": 40, "width": 30}, "crop_size": 32}, "borders"),
+        ({**CENTRAL, "do_center_crop": False}, "pictures of all shapes"),
+        ({**CENTRAL, "do_center_crop": False, "do_resize": False}, "do_resize is false"),
+        ({**CONVNEXT_CUT, "do_resize": False}, "do_resize is false"),
+        ({**CONVNEXT_CUT, "size": {"height": 32, "width": 32}}, "takes a shortest_edge"),
+        ({**CONVNEXT_CUT, "crop_pct": 0}, "crop_pct must be a number above 0"),
+        ({**CONVNEXT_CUT, "size": {"shortest_edge": 32}, "crop_size": 24, "do_center_crop": True}, "no cut"),
+        ({"size": {"longest_edge": 64}}, "must be a shortest_edge"),
+        ({"size": {"height": 64}}, "must be a shortest_edge"),
+        ({"size": "64"}, "whole pixels"),
+        ({"image_mean": [0.5]}, "three numbers"),
+        ({"image_std": 0}, "std must be"),
+        ({"image_std": "0.5"}, "three numbers"),
+    ],
+)
+def test_a_processor_that_vitral_cannot_match_is_refused_by_its_file(
+    library: ModuleType, tmp_path: Path, published: dict[str, Any], said: str
+) -> None:
+    library.ViTForImageClassification(library.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(published))
+    with pytest.raises(DataError, match=said) as refused:
+        read(tmp_path)
+    assert str(refused.value).startswith(f"{tmp_path / 'preprocessor_config.json'}: ")
+
+
+def test_a_squash_below_the_cut_is_written_without_borders(library: ModuleType, tmp_path: Path) -> None:
+    rule = Preprocessing((32, 32), (16, 24), "bilinear")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor.written(rule)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = library.AutoImageProcessor.from_pretrained(tmp_path)
+    image = picture("red", 3).resize((51, 67))
+    ours = normalise(torch.from_numpy(prepare(np.array(image), rule))[None], rule.mean, rule.std)
+    torch.testing.assert_close(ours, theirs(image, return_tensors="pt").pixel_values, atol=2.04 / 255, rtol=0)
+
+
+def test_an_oblong_beit_is_refused_both_ways(library: ModuleType, tmp_path: Path) -> None:
+    shape = {**SMALL, "image_size": [16, 24], **huggingface.beit.KIND}
+    library.BeitForImageClassification(library.BeitConfig(**shape)).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="only square inputs"):
+        read(tmp_path)
+    config = beit.BEiTConfig(
+        patch_size=4, width=32, depth=1, mlp_dim=64, num_heads=2, image_size=(16, 24), num_classes=3
+    )
+    with pytest.raises(UsageError, match="only square inputs"):
+        huggingface.write(tmp_path, Described(config, Preprocessing()), build_network(config).state_dict())
+
+
 @pytest.mark.parametrize("kind", [kind for kind in processor.DEFAULTS if kind != "MobileViT"])  # by itself refused
 def test_what_a_file_leaves_out_is_the_librarys_own(library: ModuleType, kind: str) -> None:
     theirs = getattr(library, f"{kind}ImageProcessor")()

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests import peers
 from tests.places import WEIGHTS
 from vitral.config import Preprocessing
+from vitral.data.preprocessing import to_json
 from vitral.errors import DataError, MissingInputError, StorageError
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.weights import build, folder, read, timm
@@ -227,3 +229,75 @@ def test_the_real_weights_load_completely() -> None:
     network, report = build(read(WEIGHTS))
     assert sum(p.numel() for p in network.parameters()) == 5_717_416
     assert (report.read, len(report.dropped), len(report.resized)) == (152, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a", "b"], "names 2 classes, the head has 3"), ("abc", "must be a list"), (3, "must be a list")],
+)
+def test_bad_class_names_are_told_by_their_file(names: object, said: str, tmp_path: Path) -> None:
+    config = {**CONFIG, "pretrained_cfg": CONFIG["pretrained_cfg"] | {"label_names": names}}  # type: ignore[operator]
+    save_file({"norm.weight": torch.zeros(192)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=said) as refused:
+        read(tmp_path)
+    assert str(refused.value).startswith(str(tmp_path / "config.json"))
+
+
+DEEP = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [
+        ("vit", {"patch_size": 4, "width": 32, "depth": DEEP, "mlp_dim": 64, "num_heads": 2}),
+        ("deit", {"patch_size": 4, "width": 32, "depth": DEEP, "mlp_dim": 64, "num_heads": 2}),
+        ("layerscale", {"patch_size": 4, "width": 32, "depth": DEEP, "mlp_dim": 64, "num_heads": 2}),
+        ("mae", {"patch_size": 4, "width": 32, "depth": DEEP, "mlp_dim": 64, "num_heads": 2}),
+        ("beit", {"patch_size": 4, "width": 32, "depth": DEEP, "mlp_dim": 64, "num_heads": 2}),
+        ("mixer", {"patch_size": 4, "width": 32, "depth": DEEP, "tokens_mlp_dim": 16, "channels_mlp_dim": 64}),
+        ("swin", {"patch_size": 4, "width": 32, "depths": [2, DEEP], "num_heads": [2, 4], "window_size": 7}),
+        ("resnet", {"blocks": [1, 1, DEEP, 1]}),
+        ("bit", {"blocks": [1, DEEP]}),
+        ("botnet", {"blocks": [1, 1, 1, DEEP]}),
+        ("hybrid", {"patch_size": 1, "width": 32, "depth": 1, "mlp_dim": 64, "num_heads": 2, "blocks": [DEEP]}),
+        ("adapter", {"library": "hf", "name": "vit", "settings": json.dumps({"num_hidden_layers": DEEP})}),
+        ("adapter", {"library": "timm", "name": "test_vit", "settings": json.dumps({"depth": DEEP})}),
+    ],
+)
+def test_more_blocks_than_tensors_are_refused_before_they_are_built(
+    family: str, model: dict[str, object], tmp_path: Path
+) -> None:
+    size = [224, 224]
+    config = {
+        "library": "vitral",
+        "format": 1,
+        "family": family,
+        "model": {"image_size": size, "num_classes": 2, **model},
+    }
+    files = {
+        "config.json": config,
+        "classes.json": {"names": ["a", "b"]},
+        "preprocessing.json": to_json(Preprocessing()),
+    }
+    for name, value in files.items():
+        (tmp_path / name).write_text(json.dumps(value))
+    save_file({"head.bias": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="blocks, but the file has only 1 tensors"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**CONFIG, "model_args": {"depth": DEEP}},
+        {"architecture": "test_vit", "pretrained_cfg": {}, "model_args": {"depth": DEEP}},
+        {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": DEEP, "intermediate_size": 64,
+         "num_attention_heads": 2},
+    ],
+)  # fmt: skip
+def test_other_libraries_files_are_no_deeper_than_their_tensors_either(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"norm.weight": torch.zeros(192)}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="blocks, but the file has only 1 tensors"):
+        read(tmp_path)

@@ -61,6 +61,7 @@ def judge(seen: Examination) -> CheckReport:
             for place, look in looks.items()
             if look.thumbnail is not None and look.thumbnail.std() < FLAT
         ),
+        only_class=dataset.classes[0] if len(dataset.classes) == 1 and not dataset.multi_label else None,
         tiny=sum(look.thumbnail is not None and census.is_tiny(look.upright_size) for look in looks.values()),
     )
 

@@ -46,6 +46,7 @@ class CheckReport:
         size_outliers: (picture, width, height) much larger, smaller or longer than the others.
         flat: pictures of nearly one colour; they are compared byte for byte only.
         tiny: pictures too small to be compared other than byte for byte.
+        only_class: the class, where there is but one and a picture has one label.
     """
 
     counts: dict[str, dict[str, int]]
@@ -70,6 +71,7 @@ class CheckReport:
     flat: tuple[str, ...]
     tiny: int
     suspects: Rows | None = None
+    only_class: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Every attribute under its own name, `problems` and `remarks`, in types that JSON has."""
@@ -98,6 +100,8 @@ class CheckReport:
             _say(self.duplicates, "copy", "within one split", "{0} {1} = {3}"),
             _say(self.near_duplicates, "near copy", "within one split", "{0} {1} ~ {3} ({4})"),
         ]
+        if self.only_class is not None:
+            said.append(f"there is only one class, {self.only_class!r}: training needs at least two")
         if self.imbalance is not None and self.imbalance >= IMBALANCED:
             said.append(f"the largest class of train has {self.imbalance:.0f} times the pictures of the smallest")
         said.append(_say(self.wrong_ending, "picture", "can be read, but not by the ending", "{0} is {1}"))

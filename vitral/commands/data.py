@@ -67,7 +67,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), section(arguments, "data."))
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     features = _features_of(arguments.model, runtime, config.max_pixels, screen)
-    dataset = read(config)
+    dataset = read(config, fewest=1)
     total = sum(map(len, dataset.splits.values()))
     screen.progress(f"looking at {total:,} pictures")
     seen = examine(

@@ -73,15 +73,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
     measured |= more
-    _show(measured, shown, screen)
+    _show(measured, shown, len(model.classes), screen)
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
     return 0, {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
 
 
-def _show(found: dict[str, Any], name: str, screen: Screen) -> None:
-    for sentence in headlines(found, name):
+def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:
+    for sentence in headlines(found, name, classes):
         screen.result(sentence)
     if found.get("balanced_accuracy") is not None:
         balanced = f"{found['balanced_accuracy']:.2%}{spread(found, 'balanced_accuracy')}"

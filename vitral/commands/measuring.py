@@ -75,10 +75,11 @@ def cut_of(metrics: dict[str, Any]) -> Cut | None:
         return None
 
 
-def headlines(found: dict[str, Any], name: str) -> list[str]:
-    """The numbers that stand first, of a split of that name, one sentence each."""
-    top1, top5 = (f"{found[key]:.2%}{spread(found, key)}" for key in ("top1", "top5"))
-    said = [f"{name}: top-1 {top1}, top-5 {top5} of {found['count']:,} pictures"]
+def headlines(found: dict[str, Any], name: str, classes: int) -> list[str]:
+    """The numbers that stand first, of a split of that name, one sentence each; top-5 only of more than 5 classes."""
+    shares = {"top1": "top-1", "top5": "top-5"} if classes > 5 else {"top1": "top-1"}
+    tops = ", ".join(f"{words} {found[key]:.2%}{spread(found, key)}" for key, words in shares.items())
+    said = [f"{name}: {tops} of {found['count']:,} pictures"]
     if "mean_average_precision" in found:
         ends = found.get("intervals", {}).get("mean_average_precision")
         shown = f" ({ends['low']:.4f} to {ends['high']:.4f})" if ends else ""

@@ -80,7 +80,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
     for split in ("validation", "test"):
         if split in result.metrics:
-            for sentence in headlines(result.metrics[split], split):
+            for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
                 screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")

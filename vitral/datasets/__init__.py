@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[DataConfig], Found]] = {
 ORDER = (TRAIN, VALIDATION, TEST)
 
 
-def read(config: DataConfig, seed: int = 0) -> Dataset:
+def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
     """The data to train with: train, validation (cut out of train where there is none), and test if there is one.
 
     The order of classes and pictures depends on names alone (in a table: on its rows).
@@ -40,6 +40,7 @@ def read(config: DataConfig, seed: int = 0) -> Dataset:
     Args:
         config: where and how to read.
         seed: of the cut.
+        fewest: classes that there must be where a picture has one label.
 
     Raises:
         MissingInputError: the path does not exist or holds no picture.
@@ -55,7 +56,7 @@ def read(config: DataConfig, seed: int = 0) -> Dataset:
             f"{config.path!r} has no split train, only {' and '.join(found.splits)}: add train/, or give a path "
             f"whose folders are classes."
         )
-    classes = training_classes(found, config.multi_label)
+    classes = training_classes(found, 1 if config.multi_label else fewest)
     whole = VALIDATION not in found.splits
     cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}

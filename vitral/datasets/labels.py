@@ -30,11 +30,11 @@ def positions(listing: Listing, index: Mapping[str, int]) -> Split:
     return Split(listing.sources, [known[names] for names in listing.names])
 
 
-def training_classes(found: Found, multi_label: bool) -> tuple[str, ...]:
+def training_classes(found: Found, fewest: int) -> tuple[str, ...]:
     """The classes of train in order, after checking that they can be learned and that the other splits agree.
 
     Raises:
-        DataError: a class folder of train is empty, there are fewer than two classes, or another split has a
+        DataError: a class folder of train is empty, there are fewer than `fewest` classes, or another split has a
             class that train lacks.
     """
     train = found.splits[TRAIN]
@@ -50,7 +50,7 @@ def training_classes(found: Found, multi_label: bool) -> tuple[str, ...]:
             f"class names of train in {str(found.root)!r} hold characters that cannot be shown or saved as text: "
             f"{listed([ascii(name) for name in unwritable])}; rename them."
         )
-    if len(classes) < (1 if multi_label else 2):
+    if len(classes) < fewest:
         raise DataError(
             f"training needs at least two classes, but {str(found.root)!r} has "
             f"{'only ' + repr(classes[0]) if classes else 'none'}: give each class its own folder (or name in the "

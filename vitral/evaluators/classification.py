@@ -103,10 +103,11 @@ def guesses(logits: np.ndarray) -> np.ndarray:
 
 
 def places(logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """How many classes come before the true one [pictures]: all of them for unreadable or unknown pictures."""
+    """How many classes come before the true one [pictures]; for unreadable or unknown pictures so many that no top
+    k holds it, even of fewer classes than `TOP`."""
     truth = truths(labels)
     known = (truth >= 0) & ~np.isnan(logits[:, 0])
-    place = np.full(len(truth), logits.shape[1], dtype=np.int64)
+    place = np.full(len(truth), max(logits.shape[1], TOP), dtype=np.int64)
     place[known] = _places(logits[known], truth[known])
     return place
 

@@ -129,7 +129,7 @@ class _Undrawn(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = {"tensor": args[0] if args else None, **(kwargs or {})}["tensor"]
-        if func in (torch.nn.init.normal_, torch.Tensor.normal_, torch.Tensor.__itruediv__) and given.is_meta:
+        if func in (torch.nn.init.normal_, torch.Tensor.normal_, torch.Tensor.div_) and given.is_meta:
             return given
         return func(*args, **(kwargs or {}))
 

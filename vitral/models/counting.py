@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitral.models import build_network
+from vitral.models.adapter import AdapterConfig
 from vitral.models.network import Network
 
 BESIDE = "between the parts"
@@ -37,9 +38,10 @@ class Part:
 
 def parts_of(config: Any) -> list[Part]:
     """The parts of a configuration's network in their order, for one picture of its image size."""
-    with torch.device("meta"):
+    # Another library computes buffers when it builds its network, so that is never on meta.
+    device = torch.device("cpu" if isinstance(config, AdapterConfig) else "meta")
+    with device:
         network = build_network(config).eval()
-        device = next(network.parameters()).device  # another library's network is never on meta
     images = torch.empty(1, getattr(config, "channels", 3), *config.image_size, device=device)
     shapes: dict[str, tuple[int, ...]] = {}
     handles = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,12 @@ from vitral.weights.layout import Described
 
 BATCH_SIZE = 32
 """Pictures per forward pass."""
+
+TEMPERATURES = (0.01, 100)
+"""Least and largest; those that are fitted lie from 0.02 to 50."""
+
+LARGEST_SCORE = 1e30
+"""A score beyond it, or that is not a number, comes of damaged weights; divided by a temperature it may be infinite."""
 
 
 class Guess(NamedTuple):
@@ -104,9 +109,18 @@ class Model:
 
         The row of a Vision Transformer's picture has the same bits whatever else is in the batch. (Convolutions
         choose their kernels by the size of the batch; theirs agree to rounding.)
+
+        Raises:
+            DataError: a score is infinite, or not a number.
         """
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        return self._after_encoder(self.network.classify, images)
+        scores = self._after_encoder(self.network.classify, images)
+        if not bool((scores.abs() < LARGEST_SCORE).all()):
+            raise DataError(
+                "the model gives scores that are infinite or not numbers, so its weights or its preprocessing are "
+                "damaged: train it again, or take an earlier one."
+            )
+        return scores
 
     @torch.inference_mode()
     def representations(self, pixels: np.ndarray) -> Tensor:
@@ -236,8 +250,11 @@ def _temperature(metrics: dict[str, Any]) -> float:
     """The temperature that a model folder's metrics.json says, 1 if it says none."""
     calibration: Any = metrics.get("calibration", {})
     value: Any = calibration.get("temperature", 1.0) if isinstance(calibration, dict) else None
-    if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise DataError(f"metrics.json: calibration must hold a temperature above 0, not {value!r}: remove it there.")
+    least, most = TEMPERATURES
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise DataError(
+            f"metrics.json: calibration must hold a temperature from {least} to {most}, not {value!r}: remove it there."
+        )
     return float(value)
 
 

@@ -21,7 +21,7 @@ from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, micr
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
 from vitral.weights.json_files import read_object
-from vitral.weights.layout import Described, Layout, without_head
+from vitral.weights.layout import Described, Layout, require_not_deeper, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.published import located
 from vitral.weights.reading import read_tensors, require_equal
@@ -105,9 +105,12 @@ def read(path: str | Path) -> Pretrained:
             described = adapted.of_transformers(config, file.parent)
         else:
             described = LAYOUTS[name].describe(stored, config, file.parent)
+        require_not_deeper(described.config, stored)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
-            raise DataError(f"{beside if config else file}: {error}") from error
+            said = str(error)
+            named = said.startswith(str(file.parent))  # another file of the folder may be at fault
+            raise DataError(said if named else f"{beside if config else file}: {said}") from error
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
         ) from error

@@ -6,10 +6,11 @@ replaced, and only while it holds nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vitral.registry import look_up
 from vitral.version import VERSION
 from vitral.weights import LAYOUTS, Pretrained, build, read
 from vitral.weights.aside import written_aside
+from vitral.weights.layout import Described
 from vitral.weights.report import LoadReport
 
 MARK = "conversion.json"
@@ -123,16 +125,17 @@ def convert(pretrained: Pretrained, layout: str, folder: Path | None, card: Card
 def _write(
     pretrained: Pretrained, network: Network, layout: str, place: Path, folder: Path | None, card: Card
 ) -> WriteReport:
-    described = dataclasses.replace(pretrained.described, config=network.config)
     tensors = {key: value.detach() for key, value in network.state_dict().items()}
-    LAYOUTS[layout].write(place, described, tensors)
-    if pretrained.metrics or (place / "metrics.json").is_file():
-        (place / "metrics.json").write_text(json.dumps(pretrained.metrics, indent=1) + "\n", encoding="utf-8")
-    back = read(place)
-    again, report = build(back)
+    with _unnamed(place):
+        LAYOUTS[layout].write(place, _to_write(pretrained, network, layout), tensors)
+        back = read(place)
+        again, report = build(back)
     _require_same_scores(network, again, layout)
     _require_equal_bits(tensors, dict(again.state_dict()), layout)
-    changed = _changed(pretrained, back)
+    metrics, left_out = _measured(pretrained, back)
+    if metrics or (place / "metrics.json").is_file():
+        (place / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    changed = [*_changed(pretrained, back), *left_out]
     other_scores = [words for entry, words in zip(changed, _said(changed), strict=True) if entry[0] in EPSILONS]
     (place / "README.md").write_text(card(layout, other_scores), encoding="utf-8")
     record = {
@@ -153,6 +156,37 @@ def _write(
         files=sorted((path.name, path.stat().st_size) for path in place.iterdir()),
         changed=changed,
     )
+
+
+def _to_write(pretrained: Pretrained, network: Network, layout: str) -> Described:
+    """What is written: the model as it was read, with numbers for names where vitral's own layout needs names."""
+    described = dataclasses.replace(pretrained.described, config=network.config)
+    if layout == "vitral" and not described.classes:
+        described = dataclasses.replace(described, classes=tuple(str(k) for k in range(network.config.num_classes)))
+    return described
+
+
+@contextlib.contextmanager
+def _unnamed(place: Path) -> Iterator[None]:
+    """Leave the name of the temporary folder, which is gone when somebody reads it, out of errors."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        raise type(error)(str(error).replace(str(place), "what was written")) from error
+
+
+def _measured(before: Pretrained, after: Pretrained) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
+    """What metrics.json says of the new folder, and what was left out of it.
+
+    A temperature was fitted to probabilities of a kind, for pictures prepared in one way, and holds for no other.
+    """
+    old, new = before.described, after.described
+    if "calibration" not in before.metrics:
+        return before.metrics, []
+    if (old.multi_label, old.preprocessing) == (new.multi_label, new.preprocessing):
+        return before.metrics, []
+    kept = {name: value for name, value in before.metrics.items() if name != "calibration"}
+    return kept, [("the calibration of the probabilities", "there", "none, as it holds no more,")]
 
 
 def _require_same_scores(network: Network, again: Network, layout: str) -> None:

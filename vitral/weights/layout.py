@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,17 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from vitral.config import Preprocessing
+from vitral.errors import DataError
 from vitral.models import FAMILIES, family_of
+from vitral.models.adapter import AdapterConfig, settings_of
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
+
+DEPTH = re.compile(r"depth|layers|blocks")
+"""In the names of other libraries' settings that say how many blocks there are."""
+
+QUICKLY_BUILT = 1024
+"""Blocks that are built in a second or two: where so few do not fit the file, the account of its tensors tells more."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,36 @@ def without_head(entries: Sequence[Entry], config: Any) -> list[Entry]:
     """Those entries that are not of a head of the network with this configuration."""
     heads = FAMILIES[family_of(config)].network.HEADS
     return [entry for entry in entries if entry.ours.rpartition(".")[0] not in heads]
+
+
+def require_not_deeper(config: Any, stored: Stored) -> None:
+    """Refuse a configuration with more blocks than the file has tensors, before minutes are spent on building it:
+    every block has a tensor of its own at least.
+
+    Raises:
+        DataError: it has.
+    """
+    counts: dict[str, Any] = {name: getattr(config, name, 0) for name in ("depth", "depths", "blocks")}
+    if isinstance(config, AdapterConfig):
+        counts |= {name: value for name, value in settings_of(config).items() if DEPTH.search(name)}
+    require_counts(counts, stored)
+
+
+def require_counts(counts: Mapping[str, Any], stored: Stored) -> None:
+    """Likewise of numbers of blocks: of one number, a tuple of each stage's, or a list in which are others too."""
+    for name, value in counts.items():
+        blocks = sum(value) if isinstance(value, tuple) else max(_numbers(value), default=0)
+        if blocks > max(len(stored.shapes), QUICKLY_BUILT):
+            raise DataError(
+                f"{name} makes {blocks:,.0f} blocks, but the file has only {len(stored.shapes):,} tensors: they are "
+                f"not of one model."
+            )
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, list | tuple):
+        return [number for one in value for number in _numbers(one)]
+    return [value] if type(value) in (int, float) else []
 
 
 class Layout(Protocol):

@@ -21,7 +21,7 @@ from vitral.models.adapter import imported
 from vitral.weights.huggingface import adapter, beit, bit, deit, dinov2, mae, processor, resnet, swin, vit
 from vitral.weights.huggingface.published import class_names, labels, size
 from vitral.weights.json_files import read_object
-from vitral.weights.layout import Described, without_head
+from vitral.weights.layout import Described, require_not_deeper, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.mapping import written as tensors_written
 from vitral.weights.stored import Stored
@@ -93,6 +93,7 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
     rule, said = preprocessing_of(folder, config)
     # Convolutional networks take any size, and Transformers writes none for them.
     model, left_out = family.configuration({"image_size": rule.crop, **config}, stored)
+    require_not_deeper(model, stored)
     everything = family.entries(model, None)
     headless = not any(name in stored.shapes for name in _heads(everything, model))
     return Described(
@@ -187,4 +188,8 @@ def preprocessing_of(folder: Path, config: Mapping[str, Any]) -> tuple[Preproces
         own = {"image_processor_type": f"{kind}ImageProcessor", "size": list(image_size)}
         note = f"there is no {PROCESSOR}: pictures are prepared as {own['image_processor_type']} does by itself"
         return processor.preprocessing(own, image_size), (note,)
-    return processor.preprocessing(read_object(file), image_size), ()
+    published = read_object(file)
+    try:
+        return processor.preprocessing(published, image_size), ()
+    except (DataError, UsageError) as error:
+        raise DataError(f"{file}: {error}") from error

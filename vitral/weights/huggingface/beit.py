@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitral.errors import DataError
+from vitral.errors import DataError, UsageError
 from vitral.models.beit import BEiTConfig
 from vitral.weights.huggingface.blocks import ATTENTION, LAYERS, MLP, is_in_memory, prefix_of, renamed
 from vitral.weights.huggingface.published import class_count, require_fixed
@@ -24,6 +24,11 @@ KIND = {
 
 TABLE = "relative_position_bias.relative_position_bias_table"
 
+NOT_SQUARE = (
+    "Transformers' BEiT takes height for width in its relative positions, so only square inputs are read and written."
+)
+"""Why others are refused: weights trained by others' definition would give other scores there."""
+
 
 def configuration(published: Mapping[str, Any], stored: Stored) -> tuple[BEiTConfig, dict[str, str]]:
     """The network, and tensors left out with the reasons."""
@@ -37,6 +42,8 @@ def configuration(published: Mapping[str, Any], stored: Stored) -> tuple[BEiTCon
     if fields.pop("gelu") != "exact":
         raise DataError(f"the activation {published['hidden_act']!r} is not read: BEiT has the exact GELU.")
     del fields["position_resize"]
+    if not _is_square(fields["image_size"]):
+        raise DataError(NOT_SQUARE)
     config = BEiTConfig(
         **fields,
         num_classes=class_count(published, stored),
@@ -72,7 +79,13 @@ def _block(ours: str, theirs: str, in_memory: bool) -> list[Entry]:
 
 
 def written(config: BEiTConfig, _: bool) -> dict[str, Any]:
-    """The part of config.json that describes the network."""
+    """The part of config.json that describes the network.
+
+    Raises:
+        UsageError: its input is not square.
+    """
+    if not _is_square(config.image_size):
+        raise UsageError(NOT_SQUARE)
     return {
         "architectures": ["BeitForImageClassification"],
         "model_type": "beit",
@@ -81,3 +94,7 @@ def written(config: BEiTConfig, _: bool) -> dict[str, Any]:
         "layer_scale_init_value": config.layer_scale,
         "drop_path_rate": config.stochastic_depth,
     }
+
+
+def _is_square(size: tuple[int, int]) -> bool:
+    return size[0] == size[1]

@@ -19,7 +19,7 @@ from vitral.errors import DataError, UsageError
 from vitral.models import family_of
 from vitral.models.adapter import AdapterConfig
 from vitral.weights.colours import IMAGENET_MEAN, IMAGENET_STD
-from vitral.weights.layout import Described, without_head
+from vitral.weights.layout import DEPTH, Described, require_counts, without_head
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
 from vitral.weights.timm import (
@@ -36,7 +36,7 @@ from vitral.weights.timm import (
     swin,
     vit,
 )
-from vitral.weights.timm.published import NotReadError, laid_over, require_known
+from vitral.weights.timm.published import NotReadError, arguments_of, laid_over, require_known
 
 
 class Architecture(Protocol):
@@ -102,6 +102,8 @@ def described(stored: Stored, config: Mapping[str, Any], families: Mapping[str, 
     """As `describe`, by the first of `families` that takes the model."""
     name = str(config["architecture"]).split(".")[0]  # what follows the dot is a choice of weights
     published = laid_over(config)
+    given = arguments_of(published)
+    require_counts({key: value for key, value in given.items() if DEPTH.search(key)}, stored)
     headless = published.get("num_classes") == 0
     if headless:
         published["num_classes"] = 1  # of the zero head, until classes are known
@@ -110,11 +112,25 @@ def described(stored: Stored, config: Mapping[str, Any], families: Mapping[str, 
     return Described(
         model,
         preprocessing_of(published, model.image_size),
-        () if headless else tuple(str(label) for label in published.get("label_names") or ()),
+        _class_names(published, 0 if headless else model.num_classes),
         dict(published.get("label_descriptions") or {}),
         left_out=left_out,
         headless=headless,
     )
+
+
+def _class_names(published: Mapping[str, Any], rows: int) -> tuple[str, ...]:
+    """Names in the order of the head's rows; none where there is no head, or nothing names them.
+
+    Raises:
+        DataError: "label_names" is no list, or has another number of names.
+    """
+    names = published.get("label_names") or []
+    if not isinstance(names, list | tuple) or not all(type(name) in (str, int) for name in names):
+        raise DataError(f"label_names must be a list of class names, not {names!r:.60}.")
+    if rows and names and len(names) != rows:
+        raise DataError(f"label_names names {len(names)} classes, the head has {rows}.")
+    return tuple(map(str, names)) if rows else ()
 
 
 def _configuration(
