@@ -122,8 +122,8 @@ def empty_network(config: Any) -> Network:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves tensors without numbers alone where normal ones should be drawn, or divided: for the device "meta" torch would first
-    import 800 modules, which takes longer than loading a model."""
+    """Leaves tensors without numbers alone where normal ones should be drawn, or divided: for the device "meta" torch
+    would first import 800 modules, which takes longer than loading a model."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
