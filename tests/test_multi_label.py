@@ -43,7 +43,7 @@ def test_a_model_of_several_labels_is_trained_measured_and_used(
     said = capsys.readouterr().out
     assert main([*words, "--json"]) == 0  # finished already
     trained = json.loads(capsys.readouterr().out)["metrics"]["test"]
-    assert f"test: mean average precision {trained['mean_average_precision']:.4f} (" in said
+    assert f"test: mean average precision {trained['mean_average_precision']:.4f}" in said
     assert trained["mean_average_precision"] > 0.95
     assert main(["evaluate", str(run / "model"), str(table), "--json"]) == 0  # nothing is retyped
     measured = json.loads(capsys.readouterr().out)

@@ -51,7 +51,7 @@ def test_words_become_values_of_the_fields_type(name: str, words: str, value: ob
         ("model.pool", "max", r"token \| gap \| map"),
         ("preprocessing.crop", "0", "1 to 16384"),
         ("preprocessing.crop", "224x224x3", "SIZE or HEIGHTxWIDTH"),
-        ("preprocessing.std", "0,1,1", "std must be more than 0"),
+        ("preprocessing.std", "0,1,1", "std must be 1e-6 or more"),
         ("schedule.duration", "soon", "write it like '10 epochs'"),
         ("schedule.duration", "0 steps", "duration must be more than 0"),
         ("augmentation.flip", "maybe", "true or false"),
