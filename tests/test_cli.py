@@ -217,7 +217,8 @@ def test_an_undecodable_file_name_is_written_to_the_predictions(
 
 
 STOPPABLE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs behind it without
 from vitral.cli import main
 from vitral.commands import doctor
 def wait(arguments, screen):
