@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vitral.config import Preprocessing
 from vitral.errors import DataError, MissingInputError, VitralError
-from vitral.models import Network, build_network, changed, empty_network
-from vitral.registry import nearest_path
+from vitral.models import VARIANTS, Network, build_network, changed, empty_network
+from vitral.registry import nearest, nearest_path
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
 from vitral.weights.checksum import require_checksum
@@ -203,8 +203,10 @@ def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
 
 def _as_name(words: str | Path) -> str:
     """How to say that a path that is not there was meant as a name: a repository's if it looks like one."""
-    named = parsed(f"hf:{words}")
-    return f", or write hf:{words} for a repository of Hugging Face" if named else ", or the name (`vitral models`)"
+    if parsed(f"hf:{words}"):
+        return f", or write hf:{words} for a repository of Hugging Face"
+    close = nearest(str(words), VARIANTS)
+    return f", or the name (nearest: {', '.join(close)})" if close else ", or the name (`vitral models`)"
 
 
 def _weights_in(folder: Path) -> Path:
