@@ -121,4 +121,6 @@ def test_torchvisions_weights_can_be_fine_tuned(
 
 def test_a_mistyped_name_is_told_from_a_path(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(pictures), "--model", "RestNet-50"]) == 66
+    assert "nearest: ResNet-50" in capsys.readouterr().err
+    assert main(["train", str(pictures), "--model", "nothing-like-it"]) == 66
     assert "vitral models" in capsys.readouterr().err
