@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version 
 BIN := .venv/bin
 PICTURES ?=
 
-.PHONY: setup demo test check format bench wheel audit clean
+.PHONY: setup demo test check format bench docs wheel audit clean
 
 setup: .venv/ready
 
@@ -39,6 +39,10 @@ format: setup
 bench: setup
 	$(BIN)/python -m bench.models
 	$(BIN)/python -m bench.input
+
+# The documentation, dist/site/index.html; a warning or a broken link is an error.
+docs: setup
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 # The same bytes each time: dist/vitral-VERSION-py3-none-any.whl.
 wheel: setup
