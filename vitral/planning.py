@@ -57,7 +57,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     Raises:
         UsageError, DataError, MissingInputError: as the parts say.
     """
-    chosen = look_up("recipe", recipe, RECIPES)
+    chosen = look_up("recipe", recipe, RECIPES, "vitral recipes")
     base = chosen.config or RunConfig()
     # Rules between sections (several labels need the sigmoid loss) are judged on the final values only, so each
     # section that is needed early is read by itself.

@@ -119,8 +119,10 @@ def _length(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(name: str, verb: str) -> dict[str, Any]:
     """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
+    from vitral.models import named
     from vitral.models.adapter import WORDS
     from vitral.weights.published import is_name
 
-    named = is_name(name) or WORDS.fullmatch(name) is not None
-    return {"model.name": name} if verb == "train" and named else {"model.weights": name}
+    model = is_name(name) or WORDS.fullmatch(name.lower()) is not None
+    words = named(name) if model else name  # one spelling, so that the same command in other capitals goes on
+    return {"model.name": words} if verb == "train" and model else {"model.weights": words}

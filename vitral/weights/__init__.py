@@ -82,7 +82,7 @@ def read(path: str | Path) -> Pretrained:
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
     by_timm = adapted.is_name(path)
-    source = adapted.fetched(str(path)) if by_timm else located(path)
+    source = adapted.fetched(str(path).lower()) if by_timm else located(path)
     if not source.exists():
         near = nearest_path(source, _may_hold_weights)
         raise MissingInputError(
@@ -100,7 +100,7 @@ def read(path: str | Path) -> Pretrained:
     by_transformers = name == "huggingface" and adapted.takes(config)
     try:
         if by_timm:
-            described = adapted.of_timm(str(path), stored, config)
+            described = adapted.of_timm(str(path).lower(), stored, config)
         elif by_transformers:
             described = adapted.of_transformers(config, file.parent)
         else:
