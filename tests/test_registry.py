@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitral.errors import UsageError
-from vitral.models import VARIANTS, configuration, named
+from vitral.models import VARIANTS, configuration, described, named
 from vitral.registry import look_up, nearest, spelled
 
 
@@ -47,3 +47,20 @@ def test_a_long_list_is_not_printed_but_its_command_is_named() -> None:
 def test_a_short_list_is_printed() -> None:
     with pytest.raises(UsageError, match=r"choose one of one, two\."):
         look_up("thing", "zzz", {"one": 1, "two": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("vit-ti/4", {"image_size": 32, "num_classes": 7, "dropout": 0.1, "pool": "gap"}, "ViT-Ti/4"),
+        ("ViT-Ti/4", {"width": 96, "depth": 6, "num_heads": 3, "mlp_dim": 384}, "ViT, 6 blocks of width 96, patch 4"),
+        ("ViT-B/16", {"mlp_dim": 1000}, "ViT, 12 blocks of width 768, patch 16, MLP of width 1000"),
+        ("ViT-B/16", {"num_heads": 6}, "ViT, 12 blocks of width 768, patch 16, 6 heads"),
+        ("DeiT-III-S/16", {"depth": 1}, "DeiT-III, 1 block of width 384, patch 16"),
+        ("ResNet-50", {"num_classes": 7}, "ResNet-50"),
+    ],
+)
+def test_a_network_has_a_models_name_only_where_it_has_its_sizes(
+    name: str, changes: dict[str, object], words: str
+) -> None:
+    assert described(name, configuration(name, **changes)) == words

@@ -31,7 +31,8 @@ from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest, spelled
 
 __all__ = ["FAMILIES", "VARIANTS", "Configuration", "Family", "Network"]
-__all__ += ["build_network", "changed", "configuration", "create_model", "empty_network", "family_of", "named"]
+__all__ += ["build_network", "changed", "configuration", "create_model", "described", "empty_network", "family_of"]
+__all__ += ["named"]
 
 AnyConfig = TypeVar("AnyConfig")
 
@@ -66,6 +67,10 @@ VARIANTS: dict[str, Any] = {name: config for family in FAMILIES.values() for nam
 """Configuration of every published variant, by the papers' names."""
 
 
+SIZES = ("width", "depth", "num_heads", "mlp_dim")
+"""Fields of a configuration that a run may set otherwise than the model that it names."""
+
+
 def named(words: str) -> str:
     """The name of a model as it is spelled here, capitals aside: "vit-b/16" is "ViT-B/16"; other words stay."""
     if adapter.WORDS.fullmatch(words.lower()):
@@ -97,6 +102,24 @@ def configuration(name: str, **overrides: Any) -> Any:
     else:
         base = look_up("model", name, VARIANTS, "vitral models")
     return changed(base, **overrides)
+
+
+def described(name: str, config: Any) -> str:
+    """What to call the network of a configuration that was made from model `name`: by that name only where it has its
+    sizes, else by its own, as "ViT, 6 blocks of width 96, patch 4"."""
+    like = configuration(name)
+    other = [size for size in SIZES if getattr(config, size, None) != getattr(like, size, None)]
+    if not other:
+        return named(name)
+    said = [f"{config.depth} block{'s' * (config.depth > 1)} of width {config.width}"]
+    if hasattr(config, "patch_size"):
+        said.append(f"patch {config.patch_size}")
+    if "num_heads" in other and not {"width", "depth"} & set(other):
+        said.append(f"{config.num_heads} heads")
+    if "mlp_dim" in other and config.mlp_dim != 4 * config.width:
+        said.append(f"MLP of width {config.mlp_dim}")
+    family = named(name).partition("/")[0].rpartition("-")[0]
+    return ", ".join([family, *said])
 
 
 def changed(config: AnyConfig, **overrides: Any) -> AnyConfig:
