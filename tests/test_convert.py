@@ -86,10 +86,13 @@ def test_what_vitral_trained_opens_in_timm(
     ours, image = vitral.load(model), sharp()
     theirs = library.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     assert tuple(theirs.pretrained_cfg["label_names"]) == ours.classes == ("blue", "green", "red")
+    wrapped = peers.transformers_library().AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert tuple(wrapped.config.id2label.values()) == ours.classes
     rule = library.data.resolve_data_config({}, model=theirs)
     values = library.data.create_transform(**rule)(image)[None]
     with torch.no_grad():
         torch.testing.assert_close(theirs(values), ours.network(values), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(wrapped(values).logits, ours.network(values), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(theirs(values), ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
 
 
@@ -292,4 +295,4 @@ def test_a_temperature_does_not_go_where_it_means_nothing(
     document = converted(tmp_path / "several", tmp_path / "out", "--to", layout, capsys=capsys)
     assert vitral.load(tmp_path / "out").temperature == (2.5 if kept else 1.0)
     said = [what for what, *_ in document["write"]["changed"]]
-    assert ("the calibration of the probabilities" in said, "several labels per picture" in said) == (not kept,) * 2
+    assert ("calibration of the probabilities" in said, "several labels per picture" in said) == (not kept,) * 2

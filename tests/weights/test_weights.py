@@ -303,7 +303,7 @@ def test_other_libraries_files_are_no_deeper_than_their_tensors_either(config: d
         read(tmp_path)
 
 
-@pytest.mark.parametrize(("words", "meant"), [("ViT-B16", "ViT-B/16"), ("swin-t", "Swin-T"), ("resnet50", "ResNet-50")])
+@pytest.mark.parametrize(("words", "meant"), [("ViT-B16", "ViT-B/16"), ("swint", "Swin-T"), ("resnet50", "ResNet-50")])
 def test_a_name_that_is_nearly_a_models_gets_the_nearest(words: str, meant: str) -> None:
     with pytest.raises(MissingInputError, match=f"nearest: {meant}"):
         read(words)

@@ -73,7 +73,10 @@ class PickledFile:
             check(self.path)
             size = self.path.stat().st_size
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise self._refused(str(error)) from error
+            raise DataError(
+                f"{self.path} cannot be read as .pth ({error}): it is damaged, or of another kind; copy or download it "
+                f"again."
+            ) from error
         found = {str(Path(str(module.__file__)).parents[1]) for module in (torch, safetensors)}
         words = [sys.executable, "-I", "-W", "ignore", str(PROGRAM), str(self.path.resolve()), str(target)]
         kept = {name: os.environ[name] for name in KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
