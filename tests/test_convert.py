@@ -53,10 +53,7 @@ def sharp(size: int = 40) -> Image.Image:
 def test_what_vitral_trained_opens_in_transformers(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        library = peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers_library)
     converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)
     ours, image = vitral.load(model), sharp()
     theirs = library.AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
@@ -73,10 +70,7 @@ def test_what_vitral_trained_opens_in_transformers(
 def test_what_vitral_trained_opens_in_timm(
     model: Path, tmp_path: Path, pool: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     if pool != "token":
         run = [str(model.parents[1] / "colours"), *TINY, "--model.pool", pool, "--out", str(tmp_path / "run")]
         assert main(["train", *run]) == 0

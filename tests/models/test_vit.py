@@ -144,10 +144,7 @@ def test_forward_equals_the_papers_equations(changes: dict[str, object]) -> None
 
 
 def test_forward_equals_hugging_faces_model_with_the_same_weights() -> None:
-    try:
-        transformers = peers.transformers_vit()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    transformers = peers.or_skip(peers.transformers_vit)
     model = tiny(gelu="exact")
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16,

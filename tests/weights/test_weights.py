@@ -34,10 +34,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def timm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """timm's own ViT-Ti/16 at 32 pixels with three classes, saved as timm does."""
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     torch.manual_seed(0)
     model = library.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32).eval()
     torch.nn.init.normal_(model.head.weight)
