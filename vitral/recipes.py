@@ -30,16 +30,16 @@ class Recipe:
     Attributes:
         source: table or section of a paper, with its arXiv number.
         expected: the published score that the recipe should reach, and on what.
-        note: what else the source says.
         config: the values; or
         choose: facts about the data -> the values and one sentence for each choice.
+        note: what else the source says.
     """
 
     source: str
     expected: str
-    note: str = ""
     config: RunConfig | None = None
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
+    note: str = ""
 
 
 def _epochs(amount: float) -> Duration:
@@ -172,25 +172,27 @@ RECIPES: dict[str, Recipe] = {
     ),
     "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "depends on the pictures", choose=scratch_small),
     **{
-        name: Recipe(f"{VIT}, Table 3", expected, "The score is after fine-tuning, of Tables 5 and 6.", _pretrain(*row))
+        name: Recipe(
+            f"{VIT}, Table 3", expected, _pretrain(*row), note="The score is after fine-tuning, of Tables 5 and 6."
+        )
         for name, (row, expected) in TABLE_3.items()
     },
     **{
-        name: Recipe(f"{VIT}, Table 4", expected, f"Learning rates tried: {grid}.", _transfer(*row))
+        name: Recipe(f"{VIT}, Table 4", expected, _transfer(*row), note=f"Learning rates tried: {grid}.")
         for name, (row, grid, expected) in TABLE_4.items()
     },
     **{
         f"augreg-{data}-{augmentation}": Recipe(
             "arXiv 2106.10270, section 3",
             f"ImageNet {'79.84' if data == 'i1k' else '83.96'} % at best",
-            "The score is the best of B/16 at 224 pixels over all these settings.",
-            config=_augreg(data, augmentation),
+            _augreg(data, augmentation),
+            note="The score is the best of B/16 at 224 pixels over all these settings.",
         )
         for data in ("i1k", "i21k")
         for augmentation in AUGREG_AUGMENTATION
     },
     **{
-        f"plain-S/16-{epochs}ep": Recipe("arXiv 2205.01580, Table 1", f"ImageNet {score} %", config=_plain(epochs))
+        f"plain-S/16-{epochs}ep": Recipe("arXiv 2205.01580, Table 1", f"ImageNet {score} %", _plain(epochs))
         for epochs, score in ((90, 76.5), (150, 78.5), (300, 80.0))
     },
 }
