@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vitral.cli import main
 from vitral.config import Preprocessing, RunConfig
 from vitral.models import configuration
+from vitral.overrides import values
 from vitral.planning import model_config
 from vitral.presets import Facts, finetune, scratch_small
 from vitral.recipes import RECIPES
@@ -110,3 +112,26 @@ def test_finetune_shows_few_pictures_often_and_keeps_a_cpu_from_long_runs(
     assert str(made.schedule.duration) == f"{epochs} epochs"
     assert f"{epochs} epochs at 224x224" in said[-1].reason
     assert made.preprocessing.resize == 224  # nothing of a tiny picture is cut off
+
+
+def test_recipes_are_listed_in_80_columns_each_source_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["recipes"]) == 0
+    said = capsys.readouterr().out
+    for source in {recipe.source for recipe in RECIPES.values()}:
+        assert said.count(f"{source}\n") == 1
+    for name, recipe in RECIPES.items():
+        (line,) = [line for line in said.splitlines() if line.split(" ")[0] == name]
+        assert recipe.expected in line
+
+
+@pytest.mark.parametrize("name", ["table4-cifar", "augreg-i1k-medium2"])
+def test_a_recipe_is_shown_by_what_it_sets_otherwise_than_the_defaults(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, defaults = values(config(name)), values(RunConfig())
+    assert main(["recipes", name]) == 0
+    shown = {line.split(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert shown & defaults.keys() == {key for key in defaults if made[key] != defaults[key]}

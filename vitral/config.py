@@ -112,6 +112,10 @@ class ModelConfig:
     image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
     pool: Annotated[Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"] = None
     positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
+    position_resize: Annotated[
+        Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"] | None,
+        "whose rule brings learned positions to another image size",
+    ] = None
     representation_size: Annotated[int | None, "width of the tanh pre-logits layer"] = None
     gelu: Annotated[Literal["tanh", "exact"] | None, "form of the GELU"] = None
     width: Annotated[int | None, "D, the size of a token"] = None

@@ -14,7 +14,7 @@ from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TRAIN, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration
+from vitral.models import Configuration, changed, configuration, described
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -57,7 +57,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     Raises:
         UsageError, DataError, MissingInputError: as the parts say.
     """
-    chosen = look_up("recipe", recipe, RECIPES)
+    chosen = look_up("recipe", recipe, RECIPES, "vitral recipes")
     base = chosen.config or RunConfig()
     # Rules between sections (several labels need the sigmoid loss) are judged on the final values only, so each
     # section that is needed early is read by itself.
@@ -87,6 +87,14 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
     return changed(named, num_classes=classes, **model_overrides(config, named))
+
+
+def model_words(plan: Plan) -> str | None:
+    """What to call the network of a run from scratch; `None` where its weights say what it is."""
+    name = plan.config.model.name
+    if plan.pretrained is not None or name is None:
+        return None
+    return described(name, model_config(plan.config, len(plan.dataset.classes)))
 
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:

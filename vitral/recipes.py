@@ -32,12 +32,14 @@ class Recipe:
         expected: the published score that the recipe should reach, and on what.
         config: the values; or
         choose: facts about the data -> the values and one sentence for each choice.
+        note: what else the source says.
     """
 
     source: str
     expected: str
     config: RunConfig | None = None
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
+    note: str = ""
 
 
 def _epochs(amount: float) -> Duration:
@@ -83,7 +85,7 @@ TABLE_3 = {
     # name: (model, epochs, learning rate, decay, weight decay, dropout, clip, pre-logits), expected
     "table3-jft-B/16": (
         ("ViT-B/16", 7, 8e-4, "linear", 0.1, 0.0, 0.0, 768),
-        "ImageNet 84.15 % after fine-tuning at 384",
+        "ImageNet 84.15 % at 384",
     ),
     "table3-jft-B/32": (("ViT-B/32", 7, 8e-4, "linear", 0.1, 0.0, 0.0, 768), "ImageNet 80.73 %"),
     "table3-jft-L/32": (("ViT-L/32", 7, 6e-4, "linear", 0.1, 0.0, 0.0, 1024), "ImageNet 84.37 %"),
@@ -170,18 +172,21 @@ RECIPES: dict[str, Recipe] = {
     ),
     "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "depends on the pictures", choose=scratch_small),
     **{
-        name: Recipe(f"{VIT}, Table 3; expected: Tables 5 and 6", expected, _pretrain(*row))
+        name: Recipe(
+            f"{VIT}, Table 3", expected, _pretrain(*row), note="The score is after fine-tuning, of Tables 5 and 6."
+        )
         for name, (row, expected) in TABLE_3.items()
     },
     **{
-        name: Recipe(f"{VIT}, Table 4; learning rates tried: {grid}", expected, _transfer(*row))
+        name: Recipe(f"{VIT}, Table 4", expected, _transfer(*row), note=f"Learning rates tried: {grid}.")
         for name, (row, grid, expected) in TABLE_4.items()
     },
     **{
         f"augreg-{data}-{augmentation}": Recipe(
             "arXiv 2106.10270, section 3",
-            "B/16 at 224, ImageNet: " + ("79.84 %" if data == "i1k" else "83.96 %") + " at best",
+            f"ImageNet {'79.84' if data == 'i1k' else '83.96'} % at best",
             _augreg(data, augmentation),
+            note="The score is the best of B/16 at 224 pixels over all these settings.",
         )
         for data in ("i1k", "i21k")
         for augmentation in AUGREG_AUGMENTATION

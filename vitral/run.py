@@ -26,9 +26,9 @@ from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, evaluate_split, threads, trust
 from vitral.models import Network, build_network, family_of
-from vitral.planning import Plan, model_config, model_overrides
+from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
-from vitral.run_folder import alone, open_folder, require_space
+from vitral.run_folder import alone, finished_step, open_folder, require_space
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint
@@ -52,8 +52,13 @@ class Result:
     signal: int | None = None
 
 
-def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = ()) -> Result:
+def start(
+    plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (), measure_again: bool = False
+) -> Result:
     """Train as planned, in `folder`; goes on where an earlier start of the same plan stopped.
+
+    Args:
+        measure_again: a run that is finished is measured once more, instead of giving the numbers that it wrote.
 
     Raises:
         UsageError: `folder` holds a run with another configuration or other pictures; the difference is shown.
@@ -61,7 +66,13 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
     """
     with alone(folder), Interrupt() as interrupt:
         resumed = open_folder(plan, folder, command)
-        finished = _run(plan, folder, screen, resumed, interrupt)
+        done = resumed and finished_step(folder, plan)
+        if done and not measure_again:
+            screen.say(f"already finished (step {done}): these are the numbers in {folder / 'model'}")
+            page.write(folder)
+            finished = True
+        else:
+            finished = _run(plan, folder, screen, resumed, interrupt)
     written = folder / "model" / "metrics.json"
     metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
@@ -149,7 +160,7 @@ def _network(plan: Plan, screen: Screen) -> Network:
     if plan.pretrained is None:
         network = build_network(model_config(config, len(classes)))
         count = sum(parameter.numel() for parameter in network.parameters())
-        screen.decide(f"{config.model.name} from scratch, {count:,} parameters")
+        screen.decide(f"{model_words(plan)}, from scratch, {count:,} parameters")
         return network
     changes = model_overrides(config, plan.pretrained.config)
     if plan.pretrained.classes != classes and hasattr(plan.pretrained.config, "representation_size"):
@@ -243,7 +254,7 @@ def _save(model: Model, folder: Path, plan: Plan) -> None:
         model.metrics["held_out"] = asdict(plan.dataset.cut)
     height, width = model.network.config.image_size
     kind = "Vision Transformer" if family_of(model.network.config) == "vit" else type(model.network).__name__
-    description = f"{plan.config.model.name or kind}, input {height}x{width}"
+    description = f"{model_words(plan) or kind}, input {height}x{width}"
     text = card.model_card(
         name=plan.dataset.name,
         classes=model.classes,

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 
 from vitral.config import RunConfig
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.overrides import differences, from_json, to_json
-from vitral.planning import Plan
+from vitral.planning import Plan, model_words
 from vitral.serving.predictor import choose_device
 from vitral.training.loop import Progress
+from vitral.training.schedule import Schedule
 from vitral.version import VERSION
 from vitral.weights.folder import recover
 
@@ -63,6 +65,20 @@ def _begun(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
+def finished_step(folder: Path, plan: Plan) -> int | None:
+    """The last step of a run that is trained to its end and measured on every split; `None` if anything is left."""
+    config, splits = plan.config, plan.dataset.splits
+    total = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN])).total
+    try:
+        found = json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))
+        # the intervals come last: an evaluation during training writes the rest
+        measured = all("intervals" in found[name] for name in (VALIDATION, TEST) if name in splits)
+        done = measured and found["step"] == total and (folder / "model" / "model.safetensors").is_file()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return total if done else None
+
+
 def weights_begun_with(folder: Path) -> tuple[bool, str | None]:
     """Whether a run has begun in the folder, and the weights that it started from."""
     try:
@@ -101,6 +117,7 @@ def _environment(plan: Plan, command: tuple[str, ...]) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": str(choose_device(plan.config.runtime.device)),
         "cores": os.cpu_count(),
+        "model": model_words(plan),
         "command": list(command),
         "decisions": list(plan.decisions),
         "warnings": list(plan.warnings),

@@ -189,9 +189,10 @@ class Session:
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
         self.screen.end_progress()
+        name = "top-1" if chief == "top1" else chief.replace("_", " ")
         self.screen.say(
-            f"step {progress.step}/{self.cadence.total}: {self.last_line}  validation {chief.replace('_', ' ')} "
-            f"{value:.2%} (best {progress.best:.2%} at step {progress.best_step})"
+            f"step {progress.step}/{self.cadence.total}: {self.last_line + '  ' if self.last_line else ''}validation "
+            f"{name} {value:.2%} (best {progress.best:.2%} at step {progress.best_step})"
         )
         self._excuse(time.perf_counter() - began)
         return True

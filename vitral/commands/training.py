@@ -25,6 +25,9 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument("--steps", type=float, help="length of the run in optimizer steps")
     parser.add_argument("--on-bad-image", dest="data.on_bad_image", default=argparse.SUPPRESS, metavar="fail|skip",
                         help="an unreadable training picture stops the run (default), or is left out")  # fmt: skip
+    parser.add_argument(
+        "--measure-again", action="store_true", help="measure a finished run once more, instead of showing its numbers"
+    )
     add_settings(parser.add_argument_group("the most used settings"), SHORT)
     add_settings(parser.add_argument_group("data"), DATA)
     add_settings(parser.add_argument_group("preprocessing"), PREPROCESSING)
@@ -72,12 +75,13 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
-    result = start(planned, folder, screen, arguments.command)
+    result = start(planned, folder, screen, arguments.command, arguments.measure_again)
     if not result.finished:
         code = 128 + (result.signal or 2)
         again = shlex.join(arguments.command)
         screen.warn(f"stopped; everything is saved in {folder}. To go on: {again}")
         return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
+    screen.say(_kept(result.metrics))
     for split in ("validation", "test"):
         if split in result.metrics:
             for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
@@ -85,6 +89,20 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
+
+
+def _kept(metrics: dict[str, Any]) -> str:
+    """Which step's weights are in the model folder, and why these."""
+    best, last, validation = metrics["best_step"], metrics["step"], metrics.get("validation")
+    if validation is None:
+        return f"no validation split to choose by: the weights of the last step, {last}, are kept"
+    several = "mean_average_precision" in validation
+    score = (
+        f"mean average precision {validation['mean_average_precision']:.4f}"
+        if several
+        else (f"top-1 {validation['top1']:.2%}")
+    )
+    return f"best at step {best} of {last}, validation {score}: the weights of that step are kept"
 
 
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
@@ -119,8 +137,10 @@ def _length(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(name: str, verb: str) -> dict[str, Any]:
     """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
+    from vitral.models import named
     from vitral.models.adapter import WORDS
     from vitral.weights.published import is_name
 
-    named = is_name(name) or WORDS.fullmatch(name) is not None
-    return {"model.name": name} if verb == "train" and named else {"model.weights": name}
+    model = is_name(name) or WORDS.fullmatch(name.lower()) is not None
+    words = named(name) if model else name  # one spelling, so that the same command in other capitals goes on
+    return {"model.name": words} if verb == "train" and model else {"model.weights": words}

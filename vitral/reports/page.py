@@ -65,7 +65,7 @@ def _about(record: Record) -> str:
         if (value := number(record.environment, f"{name}_count")) is not None
     ]
     facts = [
-        model.get("name"),
+        record.environment.get("model") or model.get("name"),
         start if record.config else None,
         data.get("path") and f"data {data['path']}",
         counted(int(classes), "class", "classes") if classes else None,
