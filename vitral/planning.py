@@ -11,7 +11,7 @@ import numpy as np
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
 from vitral.datasets import read as read_pictures
-from vitral.datasets.dataset import TRAIN, Dataset, Split
+from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
 from vitral.models import Configuration, changed, configuration
@@ -75,6 +75,10 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
         config.training.precision is None
     ):  # written down: a resume on the other kind of device is told, and can ask for it
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
+    if config.training.patience and VALIDATION not in dataset.splits:
+        raise UsageError(
+            "training.patience looks at validation pictures, and there are none: hold some out, or drop it."
+        )
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
         problems += describe_overlaps(dataset.splits)
@@ -91,7 +95,7 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
-    of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze")}
+    of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 
 

@@ -13,7 +13,6 @@ runs/NAME/config.json         the RunConfig
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.errors import NonFiniteError, UsageError
-from vitral.evaluation import calibrate, evaluate_split, threads, trust
+from vitral.evaluation import calibrate, trust
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
@@ -98,7 +97,7 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     _go_on(progress, session, screen, resumed)
     try:
         finished = _train(progress, session, schedule, config)
-        finished = finished and _measure(folder, plan, progress, session, interrupt)
+        finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
         raise
@@ -137,7 +136,7 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
         screen.warn(f"{session.metrics.path} has lost lines from before step {progress.step}: the curves lack them.")
     session.metrics.cut(saved.state["metrics_bytes"])
     session.speeds.forget_after(progress.step)
-    if progress.step >= session.cadence.total:
+    if session.cadence.is_over(progress):
         screen.say(f"training is already finished (step {progress.step}): its best model is measured")
     else:
         screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
@@ -195,7 +194,8 @@ def _cadence(config: RunConfig, schedule: Schedule, pictures: int) -> Cadence:
     def steps(name: str) -> int:
         return int(getattr(config.training, name).steps(config.training.batch_size, pictures))
 
-    return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"))
+    patience = config.training.patience or 0
+    return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
 
 
 def _frozen(frozen: list[str]) -> list[str]:
@@ -212,7 +212,7 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 # After ----------------------------------------------------------------------------------------------
 
 
-def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, stop: Callable[[], bool]) -> bool:
+def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
     if not (folder / "model" / "model.safetensors").is_file():
@@ -220,16 +220,17 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
         _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
+    if progress.step < session.cadence.total:
+        model.metrics["stopped_early"] = True
     for name in (VALIDATION, TEST):
         split = plan.dataset.splits.get(name)
         if split is None:
             continue
         session.screen.progress(f"measuring on the {name} split")
-        result = evaluate_split(model, split, threads(plan.config.runtime.workers), plan.config.data.max_pixels, stop)
+        result = session.measured(model, name)
         session.screen.end_progress()
         if result is None:
             return False
-        session.warn_of_unreadable(split, result)
         if name == VALIDATION:
             model, sentence = calibrate(model, result.logits, split.labels, name)
             session.screen.decide(sentence)
