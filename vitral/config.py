@@ -343,6 +343,10 @@ class RuntimeConfig:
     device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
     workers: Annotated[int | None, "threads that read pictures; default: one per core, at most 16"] = None
     prefetch: Annotated[int, "batches made ahead"] = 4
+    features: Annotated[
+        str | None,
+        "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
+    ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,15 @@ SAMPLE = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts: complete configuration, its data and weights, and what was decided and why."""
+    """A run before it starts: complete configuration, its data and weights, what was decided and why, and what is
+    `known` of the model beforehand, which goes into its metrics."""
 
     config: RunConfig
     dataset: Dataset
     pretrained: Pretrained | None
     decisions: tuple[str, ...]
     warnings: tuple[str, ...]
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) -> Plan:

@@ -58,7 +58,13 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         UsageError: `folder` holds a run with another configuration or other pictures; the difference is shown.
         NonFiniteError, DataError, StorageError: training stopped; everything up to the last checkpoint is kept.
     """
-    with alone(folder), Interrupt() as interrupt:
+    with alone(folder):
+        return go_on(plan, folder, screen, command)
+
+
+def go_on(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = ()) -> Result:
+    """`start` in a folder that the caller holds already."""
+    with Interrupt() as interrupt:
         resumed = open_folder(plan, folder, command)
         finished = _run(plan, folder, screen, resumed, interrupt)
     written = folder / "model" / "metrics.json"
@@ -94,7 +100,7 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         descriptions=_descriptions(plan),
         teacher=teacher,
     )
-    _go_on(progress, session, screen, resumed)
+    _take_up(progress, session, screen, resumed)
     try:
         finished = _train(progress, session, schedule, config)
         finished = finished and _measure(folder, plan, progress, session)
@@ -122,7 +128,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule, config: Run
         session.screen.end_progress()
 
 
-def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
+def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
     """Take up the newest whole checkpoint, where there is one, and cut the records back to it."""
     saved = checkpoint.load_latest(session.folder / "checkpoints") if resumed else None
     if saved is None:
@@ -219,6 +225,7 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> 
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
+    model = model.with_metrics(model.metrics | dict(plan.known))
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
     if progress.step < session.cadence.total:
         model.metrics["stopped_early"] = True

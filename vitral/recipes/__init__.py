@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
 from vitral.recipes import augreg, plain, vit
-from vitral.recipes.recipe import Recipe
+from vitral.recipes.recipe import Grid, Recipe
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "Grid", "Recipe"]
 
 RECIPES: dict[str, Recipe] = {
     "finetune": Recipe(

@@ -10,6 +10,15 @@ from vitral.presets import Decision, Facts
 
 
 @dataclass(frozen=True)
+class Grid:
+    """What the authors tried before they chose: every rate, with every length (duration and warm-up) where any are
+    named, else with the recipe's own."""
+
+    rates: tuple[float, ...]
+    lengths: tuple[tuple[Duration, Duration], ...] = ()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Where a run starts from.
 
@@ -18,12 +27,14 @@ class Recipe:
         expected: the published score that the recipe should reach, and on what.
         config: the values; or
         choose: facts about the data -> the values and one sentence for each choice.
+        grid: what `--lr-grid` tries.
     """
 
     source: str
     expected: str
     config: RunConfig | None = None
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
+    grid: Grid | None = None
 
 
 def epochs(amount: float) -> Duration:
