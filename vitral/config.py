@@ -316,6 +316,9 @@ class TrainingConfig:
         "tells which evaluation is the best; default: top1, with several labels mean_average_precision",
     ] = None
     patience: Annotated[int | None, "evaluations in a row without a better one that end the run; none: never"] = None
+    keep_features: Annotated[
+        bool, "where only the head learns, from unvaried pictures: keep what it sees of each, so that all is seen once"
+    ] = True
     checkpoint_every: Annotated[Duration, "what a crash can cost at most"] = Duration(1, "epochs")
     compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
     log_every: Annotated[Duration, "one line in metrics.jsonl"] = Duration(10, "steps")

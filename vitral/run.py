@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vitral import frozen
 from vitral.config import RunConfig
 from vitral.console import Screen
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, trust
 from vitral.models import Network, build_network, family_of
@@ -80,18 +82,22 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         screen.warn(sentence)
     device = choose_device(config.runtime.device)
     network = _network(plan, screen).to(device)
-    for sentence in _frozen(freeze(network, config.model.freeze)):
+    for sentence in _frozen(_freeze(network, config)):
         screen.decide(sentence)
     teacher = _teacher(plan, device, screen)
-    forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    kind: Any = Session
+    if frozen.applies(config, network):
+        screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
+        forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     require_space(folder, progress, config)
-    session = Session(
+    session = kind(
         config=config,
         dataset=dataset,
         folder=folder,
-        cadence=_cadence(config, schedule, len(dataset.splits[TRAIN])),
+        cadence=_cadence(config, schedule, dataset),
         device=device,
         screen=screen,
         stopped=interrupt,
@@ -102,7 +108,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     )
     _take_up(progress, session, screen, resumed)
     try:
-        finished = _train(progress, session, schedule, config)
+        finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
+        finished = finished and _train(progress, session, schedule, config)
         finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
@@ -113,6 +120,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
 
 
 def _train(progress: Progress, session: Session, schedule: Schedule, config: RunConfig) -> bool:
+    if config.optimizer.name == "lbfgs":
+        return frozen.solve(progress, session)
     batches = session.batches(progress.step)
     try:
         return train(
@@ -196,18 +205,26 @@ def _progress(network: Network, config: RunConfig) -> Progress:
     return Progress(network, build_optimizer(groups, config.optimizer), average)
 
 
-def _cadence(config: RunConfig, schedule: Schedule, pictures: int) -> Cadence:
+def _cadence(config: RunConfig, schedule: Schedule, dataset: Dataset) -> Cadence:
     def steps(name: str) -> int:
-        return int(getattr(config.training, name).steps(config.training.batch_size, pictures))
+        return int(getattr(config.training, name).steps(config.training.batch_size, len(dataset.splits[TRAIN])))
 
     patience = config.training.patience or 0
-    return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
+    total = len(frozen.decays(dataset)) if config.optimizer.name == "lbfgs" else schedule.total
+    return Cadence(total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
 
 
-def _frozen(frozen: list[str]) -> list[str]:
-    return (
-        [f"{len(frozen)} parameters are frozen: {', '.join(frozen[:3])}{' ...' * (len(frozen) > 3)}"] if frozen else []
-    )
+def _freeze(network: Network, config: RunConfig) -> list[str]:
+    """Names of the parameters that do not learn."""
+    names = freeze(network, config.model.freeze)
+    if config.model.learn == "head":
+        heads = tuple(f"{name}." for name in network.HEADS)
+        names += freeze(network, [name for name, _ in network.named_parameters() if not name.startswith(heads)])
+    return sorted(set(names))
+
+
+def _frozen(names: list[str]) -> list[str]:
+    return [f"{len(names)} parameters are frozen: {', '.join(names[:3])}{' ...' * (len(names) > 3)}"] if names else []
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:

@@ -101,8 +101,7 @@ class Session:
             return torch.zeros(()), torch.zeros(())
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
-        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
-        images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
+        images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
         wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
         rng = batch_generator(config.training.seed, step)
@@ -117,6 +116,11 @@ class Session:
             total += loss.detach()
             right += hits(logits, aim).sum()
         return total, right
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What `forward` takes of a batch, on the device."""
+        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
+        return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
 
     def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
@@ -197,9 +201,12 @@ class Session:
         """The model on the split of that name, its unreadable pictures named; `None` if it was interrupted."""
         split = self.dataset.splits[name]
         workers, max_pixels = threads(self.config.runtime.workers), self.config.data.max_pixels
-        result = evaluate_split(model, split, workers, max_pixels, self.stopped)
+        return self._named(name, evaluate_split(model, split, workers, max_pixels, self.stopped))
+
+    def _named(self, name: str, result: Evaluation | None) -> Evaluation | None:
+        """Name, once, the pictures that an evaluation counted as wrong because they cannot be read."""
         for sample, reason in result.unreadable.items() if result else ():
-            self._name_bad(str(split.sources[sample]), reason, "counted as wrong")
+            self._name_bad(str(self.dataset.splits[name].sources[sample]), reason, "counted as wrong")
         return result
 
     def _tell_evaluation(self, progress: Progress, chief: str, value: float | None) -> None:

@@ -7,7 +7,7 @@ A recipe is the starting point of a `RunConfig`; every value can be overridden b
 from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
-from vitral.recipes import augreg, plain, vit
+from vitral.recipes import augreg, frozen, plain, vit
 from vitral.recipes.recipe import Grid, Recipe
 
 __all__ = ["RECIPES", "Grid", "Recipe"]
@@ -17,6 +17,7 @@ RECIPES: dict[str, Recipe] = {
         "AdamW with layer-wise decay, after arXiv 2106.08254 and 2111.06377", "depends on the pictures", choose=finetune
     ),
     "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "depends on the pictures", choose=scratch_small),
+    **frozen.RECIPES,
     **vit.RECIPES,
     **augreg.RECIPES,
     **plain.RECIPES,
