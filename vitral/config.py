@@ -173,6 +173,9 @@ class AugmentationConfig:
         "inception: random area and shape; resize-random: resize, then cut at a random place; none: as in evaluation",
     ] = "inception"
     min_area: Annotated[float, "smallest area of an inception crop, as a share of the picture"] = 0.05
+    resize: Annotated[
+        int | Size | None, "of resize-random, as that of the preprocessing; default: the same as in evaluation"
+    ] = None
     padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
@@ -184,6 +187,12 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.min_area <= 1, f"min_area must be above 0 and at most 1, not {self.min_area:g}")
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)
+        require(all(1 <= side <= 16384 for side in sides), f"resize must be 1 to 16384 pixels, not {self.resize}")
+        require(
+            self.resize is None or self.crop == "resize-random",
+            "augmentation.resize goes with --augmentation.crop resize-random: add that, or leave it out.",
+        )
         require(0 <= self.padding <= 1024, f"padding must be 0 to 1024 pixels, not {self.padding}")
         require(
             0 <= self.randaugment_layers <= 16,

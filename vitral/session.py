@@ -104,8 +104,9 @@ class Session:
         images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
         wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
-        rng = batch_generator(config.training.seed, step)
-        images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        if config.augmentation.mixup or config.augmentation.cutmix:
+            rng = batch_generator(config.training.seed, step)
+            images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
         size = config.training.micro_batch_size or len(images)

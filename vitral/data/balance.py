@@ -23,7 +23,7 @@ class BalancedOrder:
     Args:
         labels: the class of each sample [n], at least 0.
         balance: class k has a share of the places in proportion to n_k^(1 - balance), n_k being its samples: 0 as they
-            are, 1 all classes alike, 0.5 the square root (arXiv 1805.00932, section 2.2).
+            are, 1 all classes alike, 0.5 the square root (arXiv 1805.00932).
         seed: of the order.
     """
 

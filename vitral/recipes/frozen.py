@@ -75,7 +75,7 @@ def _tenth(duration: Duration) -> Duration:
 RECIPES = {
     "head-only": Recipe("AdamW on features of frozen weights", "depends on the pictures", choose=head_only),
     "linear-probe": Recipe(
-        "logistic regression on standardised features, solved, after the linear probe of arXiv 2111.06377, section A.1",
+        "logistic regression on standardised features, solved, after the linear probe of arXiv 2111.06377",
         "ImageNet, MAE weights: B/16 67.8 %, L/16 76.0 %, H/14 77.2 %",
         choose=linear_probe,
     ),

@@ -25,7 +25,7 @@ class Schedule:
         linear    final + (1 - final) (1 - p)
         rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
         constant  1
-        step      a tenth for each of the `drops` that is behind (arXiv 1912.11370, section 3.3)
+        step      a tenth for each of the `drops` that is behind (arXiv 1912.11370)
     The last `cooldown` steps of rsqrt and constant go linearly to 0.
     """
 
