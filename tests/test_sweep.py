@@ -223,8 +223,11 @@ def test_the_command_carries_the_table_in_its_document(
     assert [row["learning_rate"] for row in document["sweep"]["tried"]] == [0.001, 0.01]
     assert document["sweep"]["chosen"] in {row["run"] for row in document["sweep"]["tried"]}
     assert document["finished"] is True
+    assert main(words) == 2
+    assert "holds a sweep: add --lr-grid" in json.loads(capsys.readouterr().out)["error"]["message"]
     for mistake, answer in (
         (["--lr-grid", "high"], "takes learning rates"),
+        (["--lr-grid", "--training.patience", "3"], "training.patience"),
         (["--lr-grid", "1", "--learning-rate", "1"], "give one"),
     ):
         assert main([*words, *mistake]) == 2

@@ -135,7 +135,9 @@ def represent(
     Args:
         tell: is told after each batch how many of how many missing pictures are done.
     """
-    contents = _contents(split.sources, workers)
+    contents = _contents(split.sources, workers, stop)
+    if contents is None:
+        return None
     missing = _missing(contents, store)
     unreadable: dict[int, UnreadableImageError] = {}
     fresh: tuple[list[bytes], list[np.ndarray]] = ([], [])
@@ -165,11 +167,17 @@ def represent(
     return None if stopped else _assembled(contents, store, unreadable, split.sources)
 
 
-def _contents(sources: Sequence[Source], workers: int) -> list[bytes | None]:
-    """32 bytes that stand for each picture's bytes; `None` where they cannot be read."""
+def _contents(sources: Sequence[Source], workers: int, stop: Callable[[], bool]) -> list[bytes | None] | None:
+    """32 bytes that stand for each picture's bytes, `None` where they cannot be read; `None` if `stop` became true."""
+    found: list[bytes | None] = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
         digests = pool.map(content_digest, sources)
-        return [None if digest is None else digest[:32] for digest in digests]
+        for digest in digests:
+            found.append(None if digest is None else digest[:32])
+            if len(found) % FLUSH == 0 and stop():
+                digests.close()  # type: ignore[attr-defined]
+                return None
+    return found
 
 
 def _missing(contents: list[bytes | None], store: Store) -> list[int]:

@@ -100,6 +100,8 @@ def _train(
     from vitral.sweep import members, sweep
 
     said = getattr(arguments, "lr_grid", None)
+    if said is None and (folder / "sweep.json").is_file():
+        raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
     if said is None:
         return start(planned, folder, screen, arguments.command), None
     if hasattr(arguments, "optimizer.learning_rate"):
