@@ -13,18 +13,19 @@ runs/NAME/config.json         the RunConfig
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vitral import frozen
 from vitral.config import RunConfig
 from vitral.console import Screen
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
-from vitral.evaluation import calibrate, evaluate_split, threads, trust
+from vitral.evaluation import calibrate, trust
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
@@ -64,7 +65,15 @@ def start(
         UsageError: `folder` holds a run with another configuration or other pictures; the difference is shown.
         NonFiniteError, DataError, StorageError: training stopped; everything up to the last checkpoint is kept.
     """
-    with alone(folder), Interrupt() as interrupt:
+    with alone(folder):
+        return go_on(plan, folder, screen, command, measure_again)
+
+
+def go_on(
+    plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (), measure_again: bool = False
+) -> Result:
+    """`start` in a folder that the caller holds already."""
+    with Interrupt() as interrupt:
         resumed = open_folder(plan, folder, command)
         done = resumed and finished_step(folder, plan)
         if done and not measure_again:
@@ -86,18 +95,22 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         screen.warn(sentence)
     device = choose_device(config.runtime.device)
     network = _network(plan, screen).to(device)
-    for sentence in _frozen(freeze(network, config.model.freeze)):
+    for sentence in _frozen(_freeze(network, config)):
         screen.decide(sentence)
     teacher = _teacher(plan, device, screen)
-    forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    kind: Any = Session
+    if frozen.applies(config, network):
+        screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
+        forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     require_space(folder, progress, config)
-    session = Session(
+    session = kind(
         config=config,
         dataset=dataset,
         folder=folder,
-        cadence=_cadence(config, schedule, len(dataset.splits[TRAIN])),
+        cadence=_cadence(config, schedule, dataset),
         device=device,
         screen=screen,
         stopped=interrupt,
@@ -106,10 +119,11 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         descriptions=_descriptions(plan),
         teacher=teacher,
     )
-    _go_on(progress, session, screen, resumed)
+    _take_up(progress, session, screen, resumed)
     try:
-        finished = _train(progress, session, schedule, config)
-        finished = finished and _measure(folder, plan, progress, session, interrupt)
+        finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
+        finished = finished and _train(progress, session, schedule, config)
+        finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
         raise
@@ -119,6 +133,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
 
 
 def _train(progress: Progress, session: Session, schedule: Schedule, config: RunConfig) -> bool:
+    if config.optimizer.name == "lbfgs":
+        return frozen.solve(progress, session)
     batches = session.batches(progress.step)
     try:
         return train(
@@ -134,7 +150,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule, config: Run
         session.screen.end_progress()
 
 
-def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
+def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
     """Take up the newest whole checkpoint, where there is one, and cut the records back to it."""
     saved = checkpoint.load_latest(session.folder / "checkpoints") if resumed else None
     if saved is None:
@@ -148,7 +164,7 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
         screen.warn(f"{session.metrics.path} has lost lines from before step {progress.step}: the curves lack them.")
     session.metrics.cut(saved.state["metrics_bytes"])
     session.speeds.forget_after(progress.step)
-    if progress.step >= session.cadence.total:
+    if session.cadence.is_over(progress):
         screen.say(f"training is already finished (step {progress.step}): its best model is measured")
     else:
         screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
@@ -202,17 +218,26 @@ def _progress(network: Network, config: RunConfig) -> Progress:
     return Progress(network, build_optimizer(groups, config.optimizer), average)
 
 
-def _cadence(config: RunConfig, schedule: Schedule, pictures: int) -> Cadence:
+def _cadence(config: RunConfig, schedule: Schedule, dataset: Dataset) -> Cadence:
     def steps(name: str) -> int:
-        return int(getattr(config.training, name).steps(config.training.batch_size, pictures))
+        return int(getattr(config.training, name).steps(config.training.batch_size, len(dataset.splits[TRAIN])))
 
-    return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"))
+    patience = config.training.patience or 0
+    total = len(frozen.decays(dataset)) if config.optimizer.name == "lbfgs" else schedule.total
+    return Cadence(total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
 
 
-def _frozen(frozen: list[str]) -> list[str]:
-    return (
-        [f"{len(frozen)} parameters are frozen: {', '.join(frozen[:3])}{' ...' * (len(frozen) > 3)}"] if frozen else []
-    )
+def _freeze(network: Network, config: RunConfig) -> list[str]:
+    """Names of the parameters that do not learn."""
+    names = freeze(network, config.model.freeze)
+    if config.model.learn == "head":
+        heads = tuple(f"{name}." for name in network.HEADS)
+        names += freeze(network, [name for name, _ in network.named_parameters() if not name.startswith(heads)])
+    return sorted(set(names))
+
+
+def _frozen(names: list[str]) -> list[str]:
+    return [f"{len(names)} parameters are frozen: {', '.join(names[:3])}{' ...' * (len(names) > 3)}"] if names else []
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:
@@ -223,24 +248,26 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 # After ----------------------------------------------------------------------------------------------
 
 
-def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, stop: Callable[[], bool]) -> bool:
+def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
+    model = model.with_metrics(model.metrics | dict(plan.known))
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
+    if progress.step < session.cadence.total:
+        model.metrics["stopped_early"] = True
     for name in (VALIDATION, TEST):
         split = plan.dataset.splits.get(name)
         if split is None:
             continue
         session.screen.progress(f"measuring on the {name} split")
-        result = evaluate_split(model, split, threads(plan.config.runtime.workers), plan.config.data.max_pixels, stop)
+        result = session.measured(model, name)
         session.screen.end_progress()
         if result is None:
             return False
-        session.warn_of_unreadable(split, result)
         if name == VALIDATION:
             model, sentence = calibrate(model, result.logits, split.labels, name)
             session.screen.decide(sentence)

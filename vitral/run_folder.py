@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from vitral.config import RunConfig
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.files import replace_durably
@@ -32,26 +32,28 @@ MAY_CHANGE = (
 )  # fmt: skip
 """Settings that change no step that has been made: a run may go on with other values of them."""
 
-OWN = {"config.json", "data.json", "environment.json", ".lock"}
+OWN = {"config.json", "data.json", "environment.json", "sweep.json", ".lock"}
 """What a start writes first; a start that died among them left a folder that the next one takes."""
+
+OF_A_SWEEP = {"sweep", "features"}
+"""What a sweep writes before its final run begins."""
 
 
 def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     """Write what the run is; `True` if the folder already holds the same run."""
-    described = {
-        "classes": list(plan.dataset.classes),
-        "splits": {
-            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
-            for name, split in plan.dataset.splits.items()
-        },
-    }
+    data = described(plan.dataset)
     resumed = _begun(folder) and (any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists())
     recover(folder / "model")
     if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
-        _require_same(plan.config, described, folder)
+        try:
+            before = json.loads((folder / "config.json").read_text())
+            old = json.loads((folder / "data.json").read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
+        require_same(plan.config, data, folder, before, old)
     try:
         for name, value in (
-            ("data.json", described),
+            ("data.json", data),
             ("environment.json", _environment(plan, command)),
             ("config.json", to_json(plan.config)),
         ):
@@ -88,19 +90,38 @@ def weights_begun_with(folder: Path) -> tuple[bool, str | None]:
     return True, None if weights is None else str(weights)
 
 
-def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) -> None:
+def described(dataset: Dataset) -> dict[str, Any]:
+    """What identifies the pictures of a run: class names, and count and fingerprint of each split."""
+    return {
+        "classes": list(dataset.classes),
+        "splits": {
+            name: {"count": len(split), "sha256": fingerprint(split, dataset.root)}
+            for name, split in dataset.splits.items()
+        },
+    }
+
+
+def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_config: Any, old_data: Any) -> None:
+    """Refuse to go on with other settings or other pictures than were written down.
+
+    Args:
+        data: `described` of the pictures now.
+        old_config, old_data: as read from files.
+
+    Raises:
+        UsageError: they differ, and how; or what was read is not what a run writes.
+    """
     try:
-        before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
-        data = json.loads((folder / "data.json").read_text())
-        old_counts = {name: split["count"] for name, split in data["splits"].items()}
-        old_classes = list(data["classes"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        before = from_json(RunConfig, old_config)
+        old_counts = {name: split["count"] for name, split in old_data["splits"].items()}
+        old_classes = list(old_data["classes"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
     changed = differences(before, config, but=MAY_CHANGE)
-    if old_classes != described["classes"]:
-        changed.append(f"classes: {len(old_classes)} -> {len(described['classes'])}, or renamed")
-    for name, split in described["splits"].items():
-        if data["splits"].get(name) != split:
+    if old_classes != data["classes"]:
+        changed.append(f"classes: {len(old_classes)} -> {len(data['classes'])}, or renamed")
+    for name, split in data["splits"].items():
+        if old_data["splits"].get(name) != split:
             changed.append(f"pictures of {name}: {old_counts.get(name, 0)} -> {split['count']}, or changed")
     if changed:
         raise UsageError(
@@ -151,6 +172,7 @@ def alone(folder: Path) -> Iterator[None]:
         raise UsageError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not _begun(folder):
         others = {path.name.removesuffix(".tmp") for path in folder.iterdir()} - OWN
+        others -= OF_A_SWEEP if (folder / "sweep.json").is_file() else set()
         if others:
             raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vitral.console import Screen
 
 if TYPE_CHECKING:
-    from vitral.recipes import Recipe
+    from vitral.recipes import Grid, Recipe
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
 
 
 def _row(name: str, recipe: Recipe) -> dict[str, Any]:
-    return {"name": name, "source": recipe.source, "expected": recipe.expected, "note": recipe.note}
+    known = {"name": name, "source": recipe.source, "expected": recipe.expected, "note": recipe.note}
+    return known | {"grid": _grid(recipe.grid)}
+
+
+def _grid(grid: Grid | None) -> dict[str, Any] | None:
+    """What `--lr-grid` tries."""
+    if grid is None:
+        return None
+    return {"learning_rates": list(grid.rates), "durations": [str(duration) for duration, _ in grid.lengths]}
 
 
 def _list(recipes: dict[str, Recipe], screen: Screen) -> None:
@@ -59,6 +67,10 @@ def _show_one(name: str, recipe: Recipe, screen: Screen) -> None:
     screen.say(f"source    {recipe.source}\nexpected  {recipe.expected}")
     if recipe.note:
         screen.say(recipe.note)
+    grid = _grid(recipe.grid)
+    if grid is not None:
+        lengths = f", each for {' and '.join(grid['durations'])}" if grid["durations"] else ""
+        screen.say(f"--lr-grid tries {', '.join(f'{rate:g}' for rate in grid['learning_rates'])}{lengths}")
     if recipe.config is None:
         screen.say("Its values are chosen from the pictures and said at the start of a run.")
         return

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitral.commands.measuring import headlines
 from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
+
+if TYPE_CHECKING:
+    from vitral.planning import Plan
+    from vitral.run import Result
 
 
 def options(parser: argparse.ArgumentParser, recipe: str) -> None:
@@ -57,7 +61,6 @@ def _add_hidden(group: Any, name: str) -> None:
 def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:
     """Plan and run; the document names the model folder and holds the final metrics."""
     from vitral.planning import plan
-    from vitral.run import start
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
@@ -75,34 +78,66 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
-    result = start(planned, folder, screen, arguments.command, arguments.measure_again)
+    result, table = _train(planned, folder, screen, arguments, bool(length or "schedule.duration" in words))
+    swept = {} if table is None else {"sweep": {name: table[name] for name in ("metric", "tried", "chosen")}}
     if not result.finished:
         code = 128 + (result.signal or 2)
         again = shlex.join(arguments.command)
         screen.warn(f"stopped; everything is saved in {folder}. To go on: {again}")
-        return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
-    screen.say(_kept(result.metrics))
+        return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics, **swept}
+    screen.say(_kept(result.metrics, planned.config.metric))
     for split in ("validation", "test"):
         if split in result.metrics:
             for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
                 screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
-    return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
+    return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics, **swept}
 
 
-def _kept(metrics: dict[str, Any]) -> str:
-    """Which step's weights are in the model folder, and why these."""
+def _train(
+    planned: Plan, folder: Path, screen: Screen, arguments: argparse.Namespace, fixed_length: bool
+) -> tuple[Result, dict[str, Any] | None]:
+    """One run; or, with --lr-grid, one for each of its rates and the final one, and the table of them."""
+    from vitral.recipes import RECIPES
+    from vitral.run import start
+    from vitral.sweep import members, sweep
+
+    said = getattr(arguments, "lr_grid", None)
+    if said is None and (folder / "sweep.json").is_file():
+        raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
+    if said is None:
+        return start(planned, folder, screen, arguments.command, arguments.measure_again), None
+    if hasattr(arguments, "optimizer.learning_rate"):
+        raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
+    tried = members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
+    return sweep(planned, tried, folder, screen, arguments.command)
+
+
+def _rates(words: str) -> list[float]:
+    """The learning rates of an --lr-grid; none where it stands alone."""
+    try:
+        return [float(word) for word in words.split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(
+            f"--lr-grid takes learning rates like .001,.003,.01, not {words!r}: write PICTURES before it if you mean "
+            f"the recipe's own grid."
+        ) from error
+
+
+def _kept(metrics: dict[str, Any], chief: str) -> str:
+    """Which step's weights are in the model folder, and why these.
+
+    Args:
+        chief: the number of an evaluation that told which is the best.
+    """
     best, last, validation = metrics["best_step"], metrics["step"], metrics.get("validation")
     if validation is None:
         return f"no validation split to choose by: the weights of the last step, {last}, are kept"
-    several = "mean_average_precision" in validation
-    score = (
-        f"mean average precision {validation['mean_average_precision']:.4f}"
-        if several
-        else (f"top-1 {validation['top1']:.2%}")
-    )
-    return f"best at step {best} of {last}, validation {score}: the weights of that step are kept"
+    value = validation[chief]
+    name = "top-1" if chief == "top1" else chief.replace("_", " ")
+    shown = "not measured" if value is None else f"{value:.2%}" if chief == "top1" else f"{value:.4f}"
+    return f"best at step {best} of {last}, validation {name} {shown}: the weights of that step are kept"
 
 
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitral.config import Preprocessing
+from vitral.reports import swept
 from vitral.reports.record import section
 from vitral.reports.verdict import NAMES, spread, written
 from vitral.reports.wording import counted, for_markdown, for_yaml, number, percent
@@ -151,8 +152,9 @@ def _class_names(classes: Sequence[str], file: str) -> str:
 
 def _numbers(metrics: Mapping[str, Any], classes: int) -> list[str]:
     splits = [(split, found) for split in ("validation", "test") if (found := section(metrics, split))]
+    sought = swept.sentence(metrics)
     if not splits:
-        return ["Nothing was measured."]
+        return [f"No picture was left to measure it on. {sought}" if sought else "Nothing was measured."]
     columns = [key for key in (*_shown(classes), "loss") if any(number(found, key) is not None for _, found in splits)]
     rows = [
         ["Split", "Pictures", *(NAMES.get(key, key) for key in columns), "Unreadable"],
@@ -167,6 +169,8 @@ def _numbers(metrics: Mapping[str, Any], classes: int) -> list[str]:
     best = number(metrics, "best_step")
     if "validation" in dict(splits) and best is not None:
         remarks.append(f"The weights are those of step {best:,.0f}, chosen on the validation split.")
+    if sought:
+        remarks.append(sought)
     return [table, " ".join(remarks), *_calibrated(metrics), *_weakest(metrics)]
 
 

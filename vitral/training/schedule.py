@@ -25,6 +25,7 @@ class Schedule:
         linear    final + (1 - final) (1 - p)
         rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
         constant  1
+        step      a tenth for each of the `drops` that is behind (arXiv 1912.11370)
     The last `cooldown` steps of rsqrt and constant go linearly to 0.
     """
 
@@ -34,6 +35,7 @@ class Schedule:
     final: float
     timescale: int
     cooldown: int
+    drops: tuple[int, ...] = ()
 
     @classmethod
     def build(cls, config: ScheduleConfig, batch_size: int, examples_per_epoch: int) -> Schedule:
@@ -51,6 +53,7 @@ class Schedule:
             final=config.final,
             timescale=steps("timescale"),
             cooldown=steps("cooldown"),
+            drops=tuple(round(share * steps("duration")) for share in config.drops),
         )
 
     def factor(self, step: int) -> float:
@@ -62,5 +65,7 @@ class Schedule:
             return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
         if self.decay == "linear":
             return self.final + (1 - self.final) * (1 - progress)
+        if self.decay == "step":  # the update after a drop is the last at the old rate, as in the authors' code
+            return float(0.1 ** sum(step > drop for drop in self.drops))
         held = 1.0 if self.decay == "constant" else 1 / math.sqrt(1 + (step - self.warmup) / self.timescale)
         return held * min(1.0, (self.total - step) / self.cooldown) if self.cooldown else held
