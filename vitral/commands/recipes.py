@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from vitral.console import Screen
@@ -45,9 +44,9 @@ def _grid(grid: Grid | None) -> dict[str, Any] | None:
 
 def _list(recipes: dict[str, Recipe], screen: Screen) -> None:
     """One table per source."""
-    for source, members in itertools.groupby(recipes.items(), key=lambda item: item[1].source):
+    for source in dict.fromkeys(recipe.source for recipe in recipes.values()):
         screen.result(f"\n{source}")
-        rows = [(name, _what(recipe), recipe.expected) for name, recipe in members]
+        rows = [(name, _what(recipe), recipe.expected) for name, recipe in recipes.items() if recipe.source == source]
         screen.table(("recipe", "model, length", "expected"), rows)
     screen.say("\n`vitral recipes NAME` shows one; `vitral train PICTURES --recipe NAME` trains by it.")
 
