@@ -57,7 +57,7 @@ def _lengths(*pairs: tuple[int, int]) -> tuple[tuple[Duration, Duration], ...]:
 
 FINETUNE = {
     # name: what is tried: rates, and lengths with warm-ups; share of train held out; expected
-    "imagenet": (Grid((0.01, 0.03), _lengths((20_000, 500))), 0.01, "ImageNet 85.49 % (B/16 from ImageNet-21k)"),
+    "imagenet": (Grid((0.01, 0.03), _lengths((20_000, 500))), 0.01, "ImageNet 85.49 % (B/16 from 21k)"),
     "pets": (Grid(SMALL_RATES, _lengths((500, 100), (2_500, 200))), 0.1, "Pets 93.78 % (B/32; 224 pixels)"),
     "cifar": (Grid(SMALL_RATES, _lengths((2_500, 200), (10_000, 500))), 0.02, "CIFAR-100 91.35 % (B/32)"),
     "vtab": (Grid((*SMALL_RATES, 0.03), _lengths((500, 100), (2_500, 200))), 0.2, "of 19 tasks, by data set"),

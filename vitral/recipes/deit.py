@@ -68,10 +68,10 @@ PRETRAIN = {"Ti": "72.2 %", "S": "79.9 %", "B": "81.8 %"}
 FINETUNE = {
     # name: (pixels, rate, weight decay, epochs, stochastic depth, erasing), expected
     "deit-finetune-B/16-384": ((384, 5e-6, 1e-8, 30, 0.1, 0.25), "ImageNet 82.9 % (DeiT-B)"),
-    "deit3-finetune-S/16-384": ((384, 1e-5, 0.1, 20, 0.0, 0.0), "ImageNet 83.4 % (DeiT III S)"),
-    "deit3-finetune-B/16-224": ((224, 1e-5, 0.1, 20, 0.2, 0.0), "ImageNet 83.8 % (DeiT III B, from 192 pixels)"),
-    "deit3-finetune-L/16-224": ((224, 1e-5, 0.1, 20, 0.45, 0.0), "ImageNet 84.9 % (DeiT III L, from 192 pixels)"),
-    "deit3-finetune-H/14-224": ((224, 1e-5, 0.1, 20, 0.55, 0.0), "ImageNet 85.2 % (DeiT III H, from 160 pixels)"),
+    "deit3-finetune-S/16-384": ((384, 1e-5, 0.1, 20, 0.0, 0.0), "ImageNet 83.4 % (S)"),
+    "deit3-finetune-B/16-224": ((224, 1e-5, 0.1, 20, 0.2, 0.0), "ImageNet 83.8 % (B, from 192)"),
+    "deit3-finetune-L/16-224": ((224, 1e-5, 0.1, 20, 0.45, 0.0), "ImageNet 84.9 % (L, from 192)"),
+    "deit3-finetune-H/14-224": ((224, 1e-5, 0.1, 20, 0.55, 0.0), "ImageNet 85.2 % (H, from 160)"),
 }
 
 RECIPES = {
