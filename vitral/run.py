@@ -7,7 +7,8 @@ runs/NAME/config.json         the RunConfig
           speed.jsonl         images per second, share of time spent waiting for data
           checkpoints/        see vitral.training.checkpoint
           model/              the best model so far, see vitral.weights.folder
-          report.html         curves and tables
+          examples.json       small copies of the pictures that report.html shows
+          report.html         curves, tables and pictures
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, evaluate_split, threads, trust
+from vitral.gallery import gallery
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
@@ -234,6 +236,8 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, sto
             model, sentence = calibrate(model, result.logits, split.labels, name)
             session.screen.decide(sentence)
         model.metrics[name] = {**result.metrics, **trust(model, result.logits, split.labels)}
+        shown = gallery(model, split, result, name, plan.dataset.root, plan.config.data.max_pixels)
+        page.keep_examples(folder, shown)
     _save(model, folder, plan)
     return True
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vitral.commands.measuring import headlines, labelled, spread
+from vitral.commands.page import refuse_bad_target, write_page
 from vitral.commands.predictions import write_table
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
+from vitral.reports.besides import besides
 
 SHOWN_CLASSES = 20
 """Classes listed on the screen, worst first; --json gives all."""
@@ -24,6 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
+    parser.add_argument("--report", metavar="FILE.html", help="also write a page with pictures, for any browser")
     parser.add_argument(
         "--real", metavar="WHERE", help="ReaL labels: real.json, or the column of the table that holds class indices"
     )
@@ -53,6 +56,7 @@ def _share(word: str) -> float:
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
     what was asked for besides, and what was measured."""
+    refuse_bad_target(arguments.report)
     from vitral.config import RuntimeConfig
     from vitral.datasets.real import real_labels
     from vitral.evaluation import evaluate_split, on_request, threads, trust
@@ -61,7 +65,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
-    data, name, shown, split = labelled(model, arguments, screen)
+    chosen = labelled(model, arguments, screen)
+    data, name, shown, split, _ = chosen
     real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
     screen.progress(f"measuring {len(split):,} pictures of {shown}")
     result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
@@ -77,7 +82,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
-    return 0, {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
+    document = {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
+    if arguments.report:
+        write_page(Path(arguments.report), arguments, model, chosen, result, document, screen)
+    return 0, document
 
 
 def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:
@@ -115,17 +123,4 @@ def _sentences(found: dict[str, Any]) -> list[str]:
                 f"NLL {before['nll']:.4f}, Brier {before['brier']:.4f}"
             )
         said.append(line)
-    abstain = found.get("abstain")
-    if abstain and abstain["threshold"] is None:
-        said.append(f"no probability is high enough for {abstain['wanted']:.1%} right answers on these pictures")
-    elif abstain:
-        said.append(
-            f"answering only from probability {abstain['threshold']:.4f} on: {abstain['accuracy']:.2%} right, on "
-            f"{abstain['coverage']:.1%} of these pictures"
-        )
-    for method, row in found.get("conformal", {}).get("methods", {}).items():
-        said.append(
-            f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
-            f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
-        )
-    return said
+    return [*said, *besides(found)]

@@ -19,12 +19,13 @@ UNNAMED = "the model names no classes: labels are taken as their numbers"
 
 class Labelled(NamedTuple):
     """Pictures to measure a model on: how they are read, the split's name, what the screen calls it ("all" where the
-    data has no splits), and the split, with labels in the model's classes."""
+    data has no splits), the split, with labels in the model's classes, and the data set that it is of."""
 
     config: DataConfig
     name: str
     shown: str
     split: Split
+    dataset: Dataset
 
 
 def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: str = "") -> Labelled:
@@ -44,7 +45,7 @@ def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: st
     dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
     say(dataset, screen, of)
     ((name, split),) = dataset.splits.items()
-    return Labelled(data, name, "all" if dataset.whole else name, split)
+    return Labelled(data, name, "all" if dataset.whole else name, split, dataset)
 
 
 def say(dataset: Dataset, screen: Screen, of: str = "") -> None:

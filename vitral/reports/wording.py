@@ -41,6 +41,12 @@ def for_html(value: object, limit: int = NAME_LENGTH) -> str:
     return html.escape(plain(value, limit))
 
 
+def class_name(name: object, descriptions: Mapping[str, Any]) -> str:
+    """A class for HTML: its name, and below it the words for it where the name is a mere identifier."""
+    words = descriptions.get(str(name))
+    return f"<bdi>{for_html(name)}</bdi>" + (f"<small>{for_html(words, 80)}</small>" if words else "")
+
+
 def for_pre(text: str, limit: int = 4000) -> str:
     """`text` for an HTML `<pre>`: its spaces and lines are kept."""
     kept = "".join(_REPLACED if c != "\n" and _is_unprintable(c) else c for c in text)

@@ -1,0 +1,25 @@
+"""What was measured on request, in sentences for a screen or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def besides(found: Mapping[str, Any]) -> list[str]:
+    """One sentence for each thing that `vitral.evaluation.on_request` found of abstaining and of sets of classes."""
+    said = []
+    abstain = found.get("abstain")
+    if abstain and abstain["threshold"] is None:
+        said.append(f"no probability is high enough for {abstain['wanted']:.1%} right answers on these pictures")
+    elif abstain:
+        said.append(
+            f"answering only from probability {abstain['threshold']:.4f} on: {abstain['accuracy']:.2%} right, on "
+            f"{abstain['coverage']:.1%} of these pictures"
+        )
+    for method, row in found.get("conformal", {}).get("methods", {}).items():
+        said.append(
+            f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
+            f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
+        )
+    return said
