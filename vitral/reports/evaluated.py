@@ -8,7 +8,7 @@ from vitral.reports import galleries, matrix, tables
 from vitral.reports.besides import besides
 from vitral.reports.curves import Series, curve
 from vitral.reports.frame import frame
-from vitral.reports.origin import decisions, problems, reproduce
+from vitral.reports.origin import FEW_PICTURES, decisions, problems, reproduce
 from vitral.reports.record import Line, Record, section
 from vitral.reports.robustness import corruptions
 from vitral.reports.tiles import tiles
@@ -104,16 +104,21 @@ def _weakness(record: Record) -> list[str]:
     if len(known) < 2 or record.multi_label:
         return []
     _, name, value, count = min(known)
-    said = f"Its weakest class is {_said(name, record)}, with {percent(value, 1)} of {counted(count, 'picture')} right"
-    pairs = split[1].get("confused") or []
-    if pairs and isinstance(pairs[0], dict):
-        first = pairs[0]
-        taken = (
-            f"{_said(first.get('label'), record)} for {_said(first.get('guess'), record)} "
-            f"({counted(int(number(first, 'count') or 0), 'picture')})"
-        )
-        said += f"; most often it takes {taken}"
-    return [f"{said}."] if value < 1 else ["Every class is named rightly in every picture."]
+    if value == 1:
+        return ["Every class is named rightly in every picture."]
+    share = f"{percent(value, 1)} of {counted(count, 'picture')} right"
+    weakest = f"Its weakest class is {_said(name, record)}, with {share}"
+    if count < FEW_PICTURES:
+        weakest = "No class has pictures enough to be called its weakest"
+    return [f"{weakest}{_most_often(split[1], record)}."]
+
+
+def _most_often(found: Line, record: Record) -> str:
+    pairs = found.get("confused") or []
+    if not pairs or not isinstance(pairs[0], dict):
+        return ""
+    label, guess = (_said(pairs[0].get(key), record) for key in ("label", "guess"))
+    return f"; most often it takes {label} for {guess} ({counted(int(number(pairs[0], 'count') or 0), 'picture')})"
 
 
 def _said(name: object, record: Record) -> str:

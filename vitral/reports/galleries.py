@@ -8,7 +8,7 @@ from typing import Any
 
 from vitral.reports.record import Line, Record
 from vitral.reports.tables import missing
-from vitral.reports.wording import class_name, counted, for_html, number, percent
+from vitral.reports.wording import class_name, counted, for_html, number, percent, short_name
 
 STYLE = """
 .pictures, .pairs { display: grid; gap: 12px; padding: 10px 0; list-style: none; }
@@ -98,11 +98,11 @@ def _item(entry: Line, descriptions: Mapping[str, Any], brief: bool = False) -> 
         shown = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{image}">'
     labels, guesses = _words(entry.get("labels")), _guesses(entry.get("guesses"))
     first = "".join(
-        f'<span class="{"right" if name in labels else "wrong"}">{class_name(name, descriptions)} '
+        f'<span class="{"right" if name in labels else "wrong"}">{short_name(name, descriptions)} '
         f"{percent(share, 1)}</span>"
         for name, share in guesses[:1]
     )
-    truth = ", ".join(class_name(label, descriptions) for label in labels) or "a class that the model lacks"
+    truth = ", ".join(short_name(label, descriptions) for label in labels) or "a class that the model lacks"
     said = f"{percent(guesses[0][1], 1)} sure" if brief and guesses else f"<strong>{truth}</strong>answer: {first}"
     file = f'<span class="file"><bdi>{for_html(entry.get("picture", ""), 80)}</bdi></span>'
     return f"<li><figure>{shown}<figcaption>{said}{file}</figcaption></figure></li>\n"

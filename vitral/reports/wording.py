@@ -42,9 +42,16 @@ def for_html(value: object, limit: int = NAME_LENGTH) -> str:
 
 
 def class_name(name: object, descriptions: Mapping[str, Any]) -> str:
-    """A class for HTML: its name, and below it the words for it where the name is a mere identifier."""
+    """A class for HTML: its name; where that is a mere identifier, the words for it, and the identifier below."""
     words = descriptions.get(str(name))
-    return f"<bdi>{for_html(name)}</bdi>" + (f"<small>{for_html(words, 80)}</small>" if words else "")
+    if not words:
+        return f"<bdi>{for_html(name)}</bdi>"
+    return f"<bdi>{for_html(words, 60)}</bdi><small><bdi>{for_html(name)}</bdi></small>"
+
+
+def short_name(name: object, descriptions: Mapping[str, Any]) -> str:
+    """A class for HTML, on one line: the first of the words for it, else its name."""
+    return f"<bdi>{for_html(str(descriptions.get(str(name)) or name).split(', ')[0], 60)}</bdi>"
 
 
 def for_pre(text: str, limit: int = 4000) -> str:
