@@ -36,13 +36,16 @@ def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: st
     """
     from vitral.config import DataConfig
     from vitral.datasets import read_for_evaluation
+    from vitral.datasets.class_list import NAMES, label_names
     from vitral.overrides import override
 
     data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
     require_single(model, data.multi_label, arguments)
-    if not model.named:
+    labels = getattr(arguments, "labels", NAMES)
+    if labels == NAMES and not model.named:
         screen.decide(f"{of}{UNNAMED}")
-    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
+    names = label_names(labels, model.classes)
+    dataset = read_for_evaluation(data, names, arguments.split, cut_of(model.metrics))
     say(dataset, screen, of)
     ((name, split),) = dataset.splits.items()
     return Labelled(data, name, "all" if dataset.whole else name, split, dataset)
@@ -61,7 +64,7 @@ def require_single(model: Model, multi_label: bool, arguments: argparse.Namespac
     if multi_label != model.multi_label:
         kind = "several labels" if model.multi_label else "one label"
         raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
-    for option in ("real", "abstain_at", "conformal"):
+    for option in ("real", "abstain_at", "conformal", "only_present_classes", "corruptions", "corruption"):
         if model.multi_label and getattr(arguments, option, None):
             raise UsageError(f"--{option.replace('_', '-')} is for models that give a picture one label: leave it out.")
 

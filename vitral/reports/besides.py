@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vitral.reports.wording import counted
+
 
 def besides(found: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing that `vitral.evaluation.on_request` found of abstaining and of sets of classes."""
@@ -22,4 +24,10 @@ def besides(found: Mapping[str, Any]) -> list[str]:
             f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
             f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
         )
+    corrupted = found.get("corruptions")
+    if corrupted:
+        ends = f" ({100 * corrupted['interval']['low']:.1f} to {100 * corrupted['interval']['high']:.1f})"
+        kinds = counted(len(corrupted["mean"]), "corruption")
+        line = f"top-1 on corrupted pictures {corrupted['top1']:.2%}{ends}, the mean of {kinds} at 5 levels"
+        said.append(line + (f"; mCE {100 * corrupted['mce']:.1f}" if "mce" in corrupted else ""))
     return said
