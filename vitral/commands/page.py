@@ -53,7 +53,7 @@ def write_page(
 
     dataset = chosen.dataset
     record = Record(
-        name=f"{Path(arguments.model).name or arguments.model} on {dataset.name}",
+        name=f"{_name(arguments.model)} on {dataset.name}",
         config={"data": {"path": chosen.config.path, "multi_label": model.multi_label}},
         environment=_environment(arguments, model, chosen),
         training=[],
@@ -67,6 +67,13 @@ def write_page(
     )
     save(evaluated.render(record), path)
     screen.result(f"report: {path}")
+
+
+def _name(model: str) -> str:
+    """What the model is called; every run calls its model folder "model", so there it is the run's name."""
+    path = Path(model).resolve() if Path(model).exists() else Path(model)
+    in_run = path.name == "model" and (path.parent / "config.json").is_file()
+    return path.parent.name if in_run else path.name
 
 
 def _environment(arguments: argparse.Namespace, model: Model, chosen: Labelled) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vitral.reports.record import Line, Record, section
 from vitral.reports.robustness import corruptions
 from vitral.reports.tiles import tiles
 from vitral.reports.verdict import NAMES, quality
-from vitral.reports.wording import counted, for_html, interval, number, percent
+from vitral.reports.wording import counted, for_html, interval, number, percent, plain
 
 SMALL_GAP = 0.02
 """Two points: mean claims that differ by less from the share that is right are called believable."""
@@ -82,8 +82,9 @@ def _belief(found: Line) -> list[str]:
         sum(n * (number(row, key) or 0.0) for n, row in zip(counts, bins, strict=True)) / total
         for key in ("confidence", "accuracy")
     )
+    of = " of those it can read" if number(found, "unreadable") else ""
     gap, error = claimed - right, number(made, "ece") or 0.0
-    words = f"it claims {percent(claimed, 1)} on average and is right in {percent(right, 1)}"
+    words = f"it claims {percent(claimed, 1)} on average and is right in {percent(right, 1)}{of}"
     if abs(gap) <= max(SMALL_GAP, 2 * math.sqrt(right * (1 - right) / total)):
         return [f"Its probabilities can be taken at their word: {words} (calibration error {percent(error, 1)})."]
     kind = "overconfident" if gap > 0 else "less sure than it could be"
@@ -123,7 +124,7 @@ def _most_often(found: Line, record: Record) -> str:
 
 def _said(name: object, record: Record) -> str:
     words = record.descriptions.get(str(name))
-    return f"{str(words).split(',')[0]} ({name})" if words else str(name)
+    return f"{plain(str(words).split(',')[0], 60)} ({name})" if words else plain(name, 60)
 
 
 def _curves(record: Record) -> str:
@@ -149,7 +150,7 @@ def _by_class(record: Record) -> str:
     split = record.split()
     rows = section(split[1], "per_class") if split else {}
     values = sorted(v for row in rows.values() if isinstance(row, dict) and (v := number(row, "top1")) is not None)
-    if len(values) < 3:
+    if len(values) <= matrix.MOST_CLASSES:
         return ""
     points = [(float(k), value) for k, value in enumerate(values, start=1)]
     title = f"{NAMES['top1'].capitalize()} of each class"

@@ -8,11 +8,15 @@ from vitral.reports.wording import class_name, for_html, number
 MOST_CLASSES = 10
 """Up to here every pair of classes that was confused is among the recorded ones (100 at most)."""
 
+SHOWN = 40
+"""Characters of a class name; the table of classes has more."""
+
 STYLE = """
 .matrix td { text-align: right; padding: 6px 12px; border: 1px solid var(--edge); font-variant-numeric: tabular-nums;
   background: color-mix(in srgb, var(--bar) calc(var(--share) * 100%), transparent); }
 .matrix td.right { font-weight: 650; } .matrix td.zero { color: var(--soft); }
 .matrix thead th { text-align: right; padding: 6px 12px; max-width: 14ch; overflow-wrap: anywhere; }
+.matrix thead td { border: 0; }
 .matrix tbody th { min-width: 0; max-width: 24ch; }
 .matrix small { display: block; color: var(--soft); }
 """
@@ -30,9 +34,9 @@ def matrix(record: Record) -> str:
     names = list(dict.fromkeys([*rows, *(guess for _, guess in pairs)]))
     if len(names) > MOST_CLASSES:
         return ""
-    heads = "".join(f'<th scope="col">{class_name(name, record.descriptions)}</th>' for name in names)
+    heads = "".join(f'<th scope="col">{class_name(name, record.descriptions, SHOWN)}</th>' for name in names)
     body = "".join(
-        f'<tr><th scope="row">{class_name(label, record.descriptions)}</th>'
+        f'<tr><th scope="row">{class_name(label, record.descriptions, SHOWN)}</th>'
         + "".join(_cell(_count(label, guess, rows[label], pairs), rows[label], label == guess) for guess in names)
         + "</tr>\n"
         for label in rows

@@ -57,8 +57,7 @@ def measured(record: Record, trained: bool = True) -> str:
     return (
         f'<p class="soft">{which}Unreadable pictures count as wrong.'
         f"{flatters}{_BELOW if any('intervals' in found for _, found in splits) else ''}</p>\n"
-        f'<table><thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody></table>\n'
-    )
+    ) + _scroll("Numbers", f'<thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody>')
 
 
 def classes(record: Record) -> str:

@@ -41,12 +41,12 @@ def for_html(value: object, limit: int = NAME_LENGTH) -> str:
     return html.escape(plain(value, limit))
 
 
-def class_name(name: object, descriptions: Mapping[str, Any]) -> str:
+def class_name(name: object, descriptions: Mapping[str, Any], limit: int = NAME_LENGTH) -> str:
     """A class for HTML: its name; where that is a mere identifier, the words for it, and the identifier below."""
     words = descriptions.get(str(name))
     if not words:
-        return f"<bdi>{for_html(name)}</bdi>"
-    return f"<bdi>{for_html(words, 60)}</bdi><small><bdi>{for_html(name)}</bdi></small>"
+        return f"<bdi>{for_html(name, limit)}</bdi>"
+    return f"<bdi>{for_html(words, min(limit, 60))}</bdi><small><bdi>{for_html(name)}</bdi></small>"
 
 
 def short_name(name: object, descriptions: Mapping[str, Any]) -> str:
