@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     if arguments.only_present_classes:
         whole = len(model.classes)
         model, split = only_present(model, chosen.split)
-        chosen = chosen._replace(split=split)
-        screen.decide(f"only the {len(model.classes):,} classes that have pictures compete, of the model's {whole:,}")
+        sentence = f"only the {len(model.classes):,} classes that have pictures compete, of the model's {whole:,}"
+        screen.decide(sentence)
+        noted = dataclasses.replace(chosen.dataset, notes=(*chosen.dataset.notes, sentence))
+        chosen = chosen._replace(split=split, dataset=noted)
     split = chosen.split
     screen.progress(f"measuring {len(split):,} pictures of {chosen.shown}")
     result = evaluate_split(model, split, workers, data.max_pixels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitral.reports.wording import counted
+from vitral.reports.record import section
+from vitral.reports.wording import counted, number
 
 
 def besides(found: Mapping[str, Any]) -> list[str]:
@@ -24,10 +25,12 @@ def besides(found: Mapping[str, Any]) -> list[str]:
             f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
             f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
         )
-    corrupted = found.get("corruptions")
-    if corrupted:
-        ends = f" ({100 * corrupted['interval']['low']:.1f} to {100 * corrupted['interval']['high']:.1f})"
-        kinds = counted(len(corrupted["mean"]), "corruption")
-        line = f"top-1 on corrupted pictures {corrupted['top1']:.2%}{ends}, the mean of {kinds} at 5 levels"
-        said.append(line + (f"; mCE {100 * corrupted['mce']:.1f}" if "mce" in corrupted else ""))
+    corrupted = section(found, "corruptions")
+    top1, ends, mce = number(corrupted, "top1"), section(corrupted, "interval"), number(corrupted, "mce")
+    if top1 is not None:
+        low, high = number(ends, "low"), number(ends, "high")
+        spread = f" ({100 * low:.1f} to {100 * high:.1f})" if low is not None and high is not None else ""
+        kinds = counted(len(section(corrupted, "mean")), "corruption")
+        line = f"top-1 on corrupted pictures {top1:.2%}{spread}, the mean of {kinds} at 5 levels"
+        said.append(line + (f"; mCE {100 * mce:.1f}" if mce is not None else ""))
     return said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitral.reports.record import Line, Record, section
-from vitral.reports.wording import class_name, for_html, number
+from vitral.reports.wording import for_html, number, short_name
 
 MOST_CLASSES = 10
 """Up to here every pair of classes that was confused is among the recorded ones (100 at most)."""
@@ -18,7 +18,6 @@ STYLE = """
 .matrix thead th { text-align: right; padding: 6px 12px; max-width: 14ch; overflow-wrap: anywhere; }
 .matrix thead td { border: 0; }
 .matrix tbody th { min-width: 0; max-width: 24ch; }
-.matrix small { display: block; color: var(--soft); }
 """
 
 
@@ -34,9 +33,9 @@ def matrix(record: Record) -> str:
     names = list(dict.fromkeys([*rows, *(guess for _, guess in pairs)]))
     if len(names) > MOST_CLASSES:
         return ""
-    heads = "".join(f'<th scope="col">{class_name(name, record.descriptions, SHOWN)}</th>' for name in names)
+    heads = "".join(f'<th scope="col">{short_name(name, record.descriptions, SHOWN)}</th>' for name in names)
     body = "".join(
-        f'<tr><th scope="row">{class_name(label, record.descriptions, SHOWN)}</th>'
+        f'<tr><th scope="row">{short_name(label, record.descriptions, SHOWN)}</th>'
         + "".join(_cell(_count(label, guess, rows[label], pairs), rows[label], label == guess) for guess in names)
         + "</tr>\n"
         for label in rows
