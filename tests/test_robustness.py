@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_corruptions_are_measured_by_command_and_shown(
     assert main([*map(str, words)]) == 0
     assert "the mean of 2 corruptions at 5 levels" in capsys.readouterr().out
     assert "contrast" in refused(capsys, 2, "evaluate", model, pictures, "--corruption", "contrasts")
+
+
+def test_without_scipy_the_extra_is_named_before_anything_is_measured(
+    model: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    said = refused(capsys, 69, "evaluate", model, pictures, "--corruptions")
+    assert "pip install 'vitral[robustness]'" in said
 
 
 # Names and competing classes ------------------------------------------------------------------------
@@ -254,7 +263,7 @@ def test_a_damaged_threshold_is_refused(
 
 
 def test_speed_says_what_was_measured(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["speed", model, "--batches", "3,1", "--rounds", "2", "--seconds", "0.001", "--no-start"]
+    words = ["speed", model, "--batches", "3,1", "--rounds", "2", "--seconds", "0.001"]
     made = document(capsys, *words)
     assert [row["batch"] for row in made["rates"]] == [1, 3]
     for row in made["rates"]:
@@ -266,6 +275,20 @@ def test_speed_says_what_was_measured(model: Path, capsys: pytest.CaptureFixture
     assert made["macs"] > 0
     assert main([*map(str, words)]) == 0
     assert "pictures/s" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_first_answer_of_a_new_process_is_timed_and_its_failure_told(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitral.commands.speed.STARTS", 1)
+    words = ["speed", model, "--batches", "1", "--rounds", "1", "--seconds", "0.001", "--start"]
+    start = document(capsys, *words)["start"]
+    assert start["all"] == [start["seconds"]]
+    assert start["seconds"] > 0
+    monkeypatch.setattr("vitral.commands.speed._photograph", lambda: b"no picture")
+    monkeypatch.setattr("vitral.commands.speed._measure", lambda *_: {"rates": [], "latency": {}, "rounds": 1})
+    assert "leave --start out" in refused(capsys, 69, *words)
 
 
 @pytest.mark.parametrize("words", [["--batches", "0"], ["--batches", "x"], ["--rounds", "0"], ["--seconds", "0"]])

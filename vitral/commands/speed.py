@@ -22,7 +22,7 @@ from vitral.errors import UnavailableError, UsageError
 if TYPE_CHECKING:
     from vitral.serving.predictor import Model
 
-BATCHES = (1, 2, 4, 8, 16, 32)
+BATCHES = (1, 8, 32)
 
 STARTS = 3
 """Processes that are started, one after the other, to time the first answer."""
@@ -36,9 +36,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help=f"numbers of pictures at a time (default: {','.join(map(str, BATCHES))})",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="times that all is measured again (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="least time of a batch in a round (default: 1)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="least time of a batch in a round (default: 0.3)")
     parser.add_argument("--threads", type=int, help="threads of arithmetic on a CPU (default: as torch chooses)")
-    parser.add_argument("--no-start", action="store_true", help="do not time the start of a process")
+    parser.add_argument("--start", action="store_true", help="also time the first answer of a new process")
     add_settings(parser, {"--device": SHORT["--device"]})
 
 
@@ -83,7 +83,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         **_measure(model, arguments, screen),
         "peak_bytes": _peak_bytes(model),
     }
-    if not arguments.no_start:
+    if arguments.start:
         document["start"] = _first_answer(arguments, screen)
     _show(document, screen)
     return 0, document
@@ -161,7 +161,7 @@ def _first_answer(arguments: argparse.Namespace, screen: Screen) -> dict[str, An
             done = subprocess.run([*command, *(["--device", device] if device else [])], capture_output=True, text=True)
             taken.append(time.perf_counter() - start)
             if done.returncode:
-                raise UnavailableError(f"a process of its own failed ({done.stderr.strip()[:200]}): add --no-start.")
+                raise UnavailableError(f"a process of its own failed ({done.stderr.strip()[:200]}): leave --start out.")
     screen.end_progress()
     return {"seconds": statistics.median(taken), "all": taken}
 
