@@ -82,6 +82,14 @@ def test_names_of_classes_and_files_are_words_and_nothing_else(run: Path) -> Non
         assert outside == []
 
 
+def test_how_to_measure_again_is_told(run: Path) -> None:
+    text = (run / "page.html").read_text(encoding="utf-8")
+    checksum = json.loads((run / "run" / "model" / "config.json").read_text())["checksum"]
+    assert f"<code>{checksum}</code>" in text
+    assert "vitral evaluate" in text
+    assert f"--report {run / 'page.html'}" in text
+
+
 def test_top_5_is_not_shown_of_three_classes(run: Path) -> None:
     for name in PAGES:
         assert "Top-5" not in (run / name).read_text(encoding="utf-8")

@@ -100,6 +100,16 @@ def test_everything_from_outside_is_escaped() -> None:
     assert text.count("&lt;script&gt;") >= 10
 
 
+def test_of_several_labels_the_mean_average_precision_is_told() -> None:
+    per_class = {"cat": {"count": 40, "average_precision": 0.9}, "dog": {"count": 60, "average_precision": 0.7}}
+    numbers = {"count": 100, "top1": 0.8, "mean_average_precision": 0.8, "per_class": per_class}
+    made = Record("m", {"data": {"path": "d", "multi_label": True}}, {"classes": 2}, [], [], [], {"test": numbers}, {})
+    text = render(made)
+    assert "mean average precision of 0.8000" in text
+    assert "Confusion matrix" not in text
+    assert text.index("dog") < text.index("cat")
+
+
 def test_corruptions_come_the_most_harmful_first() -> None:
     levels = {"fog": [0.9, 0.8, 0.7, 0.6, 0.5], "snow": [0.5, 0.4, 0.3, 0.2, 0.1]}
     made = {

@@ -95,4 +95,15 @@ def _environment(arguments: argparse.Namespace, model: Model, chosen: Labelled) 
         "classes": len(model.classes),
         "kind": f"{family_of(model.network.config)} network, input {height}x{width}",
         "pictures": fingerprint(chosen.split, chosen.dataset.root),
+        "weights": _checksum(arguments.model),
     }
+
+
+def _checksum(model: str) -> str | None:
+    """The checksum that a model folder of vitral's has of its weights."""
+    from vitral.weights.folder import is_ours
+    from vitral.weights.json_files import read_object
+
+    config = Path(model) / "config.json"
+    found = read_object(config) if config.is_file() else {}
+    return str(found["checksum"]) if is_ours(found) and found.get("checksum") else None

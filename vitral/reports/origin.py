@@ -102,7 +102,10 @@ def reproduce(record: Record, again: str) -> str:
     seeded = f" · seed {seed:.0f}" if seed is not None else ""
     prints = "".join(
         f'<p class="soft">{name} <code>{for_html(record.environment[key])}</code></p>\n'
-        for key, name in (("weights", "SHA-256 of the weights"), ("pictures", "Fingerprint of names and labels"))
+        for key, name in (
+            ("weights", "Checksum of the weights"),
+            ("pictures", "Fingerprint of names, sizes and labels"),
+        )
         if record.environment.get(key)
     )
     return f'{how}<p class="soft">{facts}{seeded}</p>\n{prints}'
