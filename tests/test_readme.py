@@ -15,6 +15,7 @@ from vitral.datasets.bundled import write_digits
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMOKE = ["--steps", "2", "--batch-size", "4", "--device", "cpu"]
+SMOKES = {"train": SMOKE, "finetune": SMOKE, "speed": ["--rounds", "1", "--seconds", "0.01"]}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_table_of_jobs_names_every_verb() -> None:
 def test_commands_run_as_written(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     words = shlex.split(command)[1:]
-    assert main([*words, *(SMOKE if words[0] in ("train", "finetune") else [])]) == 0
+    assert main([*words, *SMOKES.get(words[0], [])]) == 0
 
 
 def test_the_python_example_runs(

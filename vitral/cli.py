@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": "measure a model on labelled pictures",
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
+    "speed": "how fast is a model here, and how much memory does it take?",
     "predict": "classify pictures",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",

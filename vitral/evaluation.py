@@ -53,6 +53,14 @@ def evaluate_split(
     )
 
 
+def only_present(model: Model, split: Split) -> tuple[Model, Split]:
+    """The model when only classes that `split` has pictures of may be the answer, and the split for it."""
+    present = sorted({k for labels in split.labels for k in labels if k >= 0})
+    places = {k: place for place, k in enumerate(present)}
+    labels = [tuple(places.get(k, k) for k in of_picture) for of_picture in split.labels]
+    return model.among(present), Split(split.sources, labels)
+
+
 def trust(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     """How far the numbers of an evaluation, and the model's own probabilities, can be trusted.
 

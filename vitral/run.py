@@ -7,7 +7,8 @@ runs/NAME/config.json         the RunConfig
           speed.jsonl         images per second, share of time spent waiting for data
           checkpoints/        see vitral.training.checkpoint
           model/              the best model so far, see vitral.weights.folder
-          report.html         curves and tables
+          examples.json       small copies of the pictures that report.html shows
+          report.html         curves, tables and pictures
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, trust
+from vitral.gallery import gallery
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
@@ -272,6 +274,8 @@ def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> 
             model, sentence = calibrate(model, result.logits, split.labels, name)
             session.screen.decide(sentence)
         model.metrics[name] = {**result.metrics, **trust(model, result.logits, split.labels)}
+        shown = gallery(model, split, result, name, plan.dataset.root, plan.config.data.max_pixels)
+        page.keep_examples(folder, shown)
     _save(model, folder, plan)
     return True
 

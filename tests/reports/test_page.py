@@ -86,11 +86,10 @@ def test_the_page_has_no_script(run: Any) -> None:
     assert not [name for _, attributes in made_page.elements for name in attributes if name.startswith("on")]
 
 
-def test_the_measured_numbers_are_those_of_the_files(run: Any) -> None:
+def test_the_measured_numbers_are_those_of_the_files_without_top_5_of_three_classes(run: Any) -> None:
     assert [row for row in made(run).rows if row[0] in ("Pictures", "Top-1", "Top-5", "Loss", "Unreadable")] == [
         ["Pictures", "1,000", "321"],
         ["Top-1", "71.23%", "68.71%"],
-        ["Top-5", "97.53%", "97.53%"],
         ["Loss", "0.6543", "0.6543"],
         ["Unreadable", "2", "2"],
     ]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from vitral.commands.measuring import headlines, labelled, spread
+from vitral.commands.keeping import fit, keep_threshold, require_folder
+from vitral.commands.measuring import Labelled, headlines, labelled, spread
+from vitral.commands.page import refuse_bad_target, write_page
 from vitral.commands.predictions import write_table
-from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
+from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section, share
 from vitral.console import Screen
+from vitral.errors import UsageError
+from vitral.registry import look_up
+from vitral.reports.besides import besides
 
 SHOWN_CLASSES = 20
 """Classes listed on the screen, worst first; --json gives all."""
@@ -24,60 +30,129 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
+    parser.add_argument("--report", metavar="FILE.html", help="also write a page with pictures, for any browser")
     parser.add_argument(
         "--real", metavar="WHERE", help="ReaL labels: real.json, or the column of the table that holds class indices"
     )
     parser.add_argument(
-        "--abstain-at", metavar="ACCURACY", type=_share, help="find how sure to be for this accuracy, like 0.95"
+        "--abstain-at", metavar="ACCURACY", type=share, help="find how sure to be for this accuracy, like 0.95"
     )
     parser.add_argument(
-        "--conformal", metavar="COVERAGE", type=_share,
+        "--conformal", metavar="COVERAGE", type=share,
         help="also try sets of classes that hold the true one this often, like 0.9: set up on half the pictures, "
         "tried on the other half",
     )  # fmt: skip
+    parser.add_argument("--fit-temperature", action="store_true", help="fit the model's probabilities, and keep it")
+    parser.add_argument("--write", action="store_true", help="keep what --abstain-at finds in the model, for `predict`")
+    parser.add_argument(
+        "--labels", default="names", metavar="names|indices|FILE",
+        help="what labels are: the model's class names, their positions from 0 (ImageNet-V2), or the first word of "
+        "each line of a file like synset_words.txt (ImageNet-A, -R, -Sketch) (default: names)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only-present-classes", action="store_true",
+        help="only classes that have pictures here may be the answer (ImageNet-A and -R)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--corruptions", action="store_true",
+        help="also measure top-1 under the 15 corruptions of ImageNet-C at 5 levels: 75 times the work",
+    )  # fmt: skip
+    parser.add_argument("--corruption", action="append", metavar="NAME", help="only this one of them; may be repeated")
+    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
     add_settings(parser.add_argument_group("data"), DATA)
     add_settings(parser.add_argument_group("preprocessing, where the model's own should not hold"), PREPROCESSING)
 
 
-def _share(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no share between 0 and 1, like 0.95")
-    return value
-
-
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
     what was asked for besides, and what was measured."""
+    refuse_bad_target(arguments.report)
+    require_folder(arguments)
+    corruptions = _corruptions(arguments)
     from vitral.config import RuntimeConfig
     from vitral.datasets.real import real_labels
-    from vitral.evaluation import evaluate_split, on_request, threads, trust
+    from vitral.evaluation import evaluate_split, on_request, only_present, threads, trust
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
-    data, name, shown, split = labelled(model, arguments, screen)
-    real = arguments.real and real_labels(arguments.real, data, split.sources, len(model.classes))
-    screen.progress(f"measuring {len(split):,} pictures of {shown}")
-    result = evaluate_split(model, split, threads(runtime.workers), data.max_pixels)
+    chosen = labelled(model, arguments, screen)
+    data, workers = chosen.config, threads(runtime.workers)
+    real = arguments.real and real_labels(arguments.real, data, chosen.split.sources, len(model.classes))
+    if arguments.only_present_classes:
+        whole = len(model.classes)
+        model, split = only_present(model, chosen.split)
+        sentence = f"only the {len(model.classes):,} classes that have pictures compete, of the model's {whole:,}"
+        screen.decide(sentence)
+        noted = dataclasses.replace(chosen.dataset, notes=(*chosen.dataset.notes, sentence))
+        chosen = chosen._replace(split=split, dataset=noted)
+    split = chosen.split
+    screen.progress(f"measuring {len(split):,} pictures of {chosen.shown}")
+    result = evaluate_split(model, split, workers, data.max_pixels)
     screen.end_progress()
     assert result is not None
     for sample, reason in list(result.unreadable.items())[:10]:
         screen.warn(f"counted as wrong, {split.sources[sample]}: {reason}")
+    if arguments.fit_temperature:
+        model = fit(model, result, chosen, arguments, screen)
     measured = {**result.metrics, **trust(model, result.logits, split.labels)}
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
     measured |= more
-    _show(measured, shown, len(model.classes), screen)
+    if corruptions:
+        measured["corruptions"] = _corrupted(corruptions, model, chosen, workers, measured["top1"], arguments, screen)
+    _show(measured, chosen.shown, len(model.classes), screen)
+    if arguments.write:
+        keep_threshold(model, measured, chosen, arguments, screen)
     if arguments.predictions:
         write_table(Path(arguments.predictions), model, split, result)
     unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
-    return 0, {"model": arguments.model, "split": name, **measured, "unreadable_pictures": unreadable}
+    document = {"model": arguments.model, "split": chosen.name, **measured, "unreadable_pictures": unreadable}
+    if arguments.report:
+        write_page(Path(arguments.report), arguments, model, chosen, result, document, screen)
+    return 0, document
+
+
+def _corruptions(arguments: argparse.Namespace) -> list[str]:
+    """The corruptions to measure, in their order; none unless asked for. Looked at before anything is measured."""
+    if arguments.real and arguments.only_present_classes:
+        raise UsageError("--real names positions among all classes: leave --only-present-classes out.")
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must be 0 or more, not {arguments.seed}.")
+    if not arguments.corruptions and not arguments.corruption:
+        return []
+    from vitral.data.corruptions import CORRUPTIONS
+    from vitral.data.corruptions.filters import ndimage
+
+    for name in arguments.corruption or ():
+        look_up("corruption", name, CORRUPTIONS)
+    ndimage()
+    return [name for name in CORRUPTIONS if not arguments.corruption or name in arguments.corruption]
+
+
+def _corrupted(
+    names: list[str],
+    model: Any,
+    chosen: Labelled,
+    workers: int,
+    clean: float,
+    arguments: argparse.Namespace,
+    screen: Screen,
+) -> dict[str, Any]:
+    from vitral.datasets.class_list import are_imagenet, label_names
+    from vitral.robustness import mean_corruption_error, measure_corruptions
+
+    count = len(chosen.split)
+    made = measure_corruptions(
+        model, chosen.split, names, workers, chosen.config.max_pixels, arguments.seed,
+        lambda done: screen.progress(f"corrupted {done:,} of {count:,} pictures, {5 * len(names)} times each"),
+    )  # fmt: skip
+    screen.end_progress()
+    known = not arguments.only_present_classes and are_imagenet(label_names(arguments.labels, model.classes))
+    mce = mean_corruption_error(made["mean"]) if known else None
+    return {"clean": clean, **made, **({"mce": mce} if mce is not None else {})}
 
 
 def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:
@@ -92,6 +167,8 @@ def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> Non
         screen.say(sentence)
     if screen.quiet:
         return
+    if "corruptions" in found:
+        _show_corruptions(found["corruptions"], screen)
     score = "average_precision" if "mean_average_precision" in found else "top1"
     worst = sorted(found["per_class"].items(), key=lambda item: item[1][score])[:SHOWN_CLASSES]
     rows = [(label, f"{row[score]:.1%}", f"{row['count']:,}") for label, row in worst]
@@ -99,6 +176,14 @@ def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> Non
     if found.get("confused"):
         pairs = [(p["label"], p["guess"], f"{p['count']:,}", f"{p['share']:.1%}") for p in found["confused"]]
         screen.table(("class", "taken for", "pictures", "of its own"), pairs[:SHOWN_PAIRS], right=(2, 3))
+
+
+def _show_corruptions(found: dict[str, Any], screen: Screen) -> None:
+    rows = [
+        (name.replace("_", " "), *(f"{share:.1%}" for share in found["levels"][name]), f"{mean:.1%}")
+        for name, mean in sorted(found["mean"].items(), key=lambda item: item[1])
+    ]
+    screen.table(("corruption", "1", "2", "3", "4", "5", "mean"), rows, right=range(1, 7))
 
 
 def _sentences(found: dict[str, Any]) -> list[str]:
@@ -115,17 +200,4 @@ def _sentences(found: dict[str, Any]) -> list[str]:
                 f"NLL {before['nll']:.4f}, Brier {before['brier']:.4f}"
             )
         said.append(line)
-    abstain = found.get("abstain")
-    if abstain and abstain["threshold"] is None:
-        said.append(f"no probability is high enough for {abstain['wanted']:.1%} right answers on these pictures")
-    elif abstain:
-        said.append(
-            f"answering only from probability {abstain['threshold']:.4f} on: {abstain['accuracy']:.2%} right, on "
-            f"{abstain['coverage']:.1%} of these pictures"
-        )
-    for method, row in found.get("conformal", {}).get("methods", {}).items():
-        said.append(
-            f"sets of classes by {method.upper()}: {row['coverage']:.2%} hold the true class "
-            f"({found['conformal']['wanted']:.1%} wanted), {row['mean_size']:.2f} classes on average"
-        )
-    return said
+    return [*said, *besides(found)]

@@ -19,12 +19,13 @@ UNNAMED = "the model names no classes: labels are taken as their numbers"
 
 class Labelled(NamedTuple):
     """Pictures to measure a model on: how they are read, the split's name, what the screen calls it ("all" where the
-    data has no splits), and the split, with labels in the model's classes."""
+    data has no splits), the split, with labels in the model's classes, and the data set that it is of."""
 
     config: DataConfig
     name: str
     shown: str
     split: Split
+    dataset: Dataset
 
 
 def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: str = "") -> Labelled:
@@ -35,16 +36,19 @@ def labelled(model: Model, arguments: argparse.Namespace, screen: Screen, of: st
     """
     from vitral.config import DataConfig
     from vitral.datasets import read_for_evaluation
+    from vitral.datasets.class_list import NAMES, label_names
     from vitral.overrides import override
 
     data = override(DataConfig(path=arguments.pictures, multi_label=model.multi_label), section(arguments, "data."))
     require_single(model, data.multi_label, arguments)
-    if not model.named:
+    labels = getattr(arguments, "labels", NAMES)
+    if labels == NAMES and not model.named:
         screen.decide(f"{of}{UNNAMED}")
-    dataset = read_for_evaluation(data, model.classes, arguments.split, cut_of(model.metrics))
+    names = label_names(labels, model.classes)
+    dataset = read_for_evaluation(data, names, arguments.split, cut_of(model.metrics))
     say(dataset, screen, of)
     ((name, split),) = dataset.splits.items()
-    return Labelled(data, name, "all" if dataset.whole else name, split)
+    return Labelled(data, name, "all" if dataset.whole else name, split, dataset)
 
 
 def say(dataset: Dataset, screen: Screen, of: str = "") -> None:
@@ -60,7 +64,7 @@ def require_single(model: Model, multi_label: bool, arguments: argparse.Namespac
     if multi_label != model.multi_label:
         kind = "several labels" if model.multi_label else "one label"
         raise UsageError(f"the model gives a picture {kind}: leave --multi-label out, the model knows.")
-    for option in ("real", "abstain_at", "conformal"):
+    for option in ("real", "abstain_at", "conformal", "only_present_classes", "corruptions", "corruption"):
         if model.multi_label and getattr(arguments, option, None):
             raise UsageError(f"--{option.replace('_', '-')} is for models that give a picture one label: leave it out.")
 

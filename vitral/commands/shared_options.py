@@ -44,6 +44,17 @@ MODEL = "model folder, file of weights, name from `vitral models`, or repository
 """Help of a MODEL, whatever the verb does with it."""
 
 
+def share(word: str) -> float:
+    """A word as a share between 0 and 1, neither of them, for argparse."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no share between 0 and 1, like 0.95")
+    return value
+
+
 def option_of(name: str) -> str:
     """The option of a setting: "optimizer.learning_rate" is --optimizer.learning-rate."""
     return "--" + name.replace("_", "-")

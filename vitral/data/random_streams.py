@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 0
     MIXING = 1
     RESAMPLING = 2
+    CORRUPTION = 3
 
 
 def sample_generator(seed: int, epoch: int, sample_id: int, purpose: int = Purpose.AUGMENTATION) -> np.random.Generator:

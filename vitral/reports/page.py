@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 from pathlib import Path
-from statistics import fmean, median
-from typing import Any
+from statistics import fmean
 
-from vitral.reports import swept, tables
+from vitral.reports import galleries, matrix, swept, tables
 from vitral.reports.curves import Series, curve
 from vitral.reports.frame import frame, save
+from vitral.reports.origin import decisions, problems, reproduce
 from vitral.reports.record import Line, Record, read, section
-from vitral.reports.verdict import NAMES, RULES, best_step, verdict, written
-from vitral.reports.wording import counted, for_html, for_pre, number, percent
+from vitral.reports.tiles import tiles
+from vitral.reports.verdict import RULES, best_step, verdict
+from vitral.reports.wording import counted, for_html, number, percent
 
-MOST_DECISIONS = 40
 SLOW_READING = 0.2
 """Share of the time spent waiting for data from which reading is what holds the run up."""
 
-_SECTIONS = ("Numbers", "Curves", "Classes", "Calibration", "Decisions", "Reproduce", "Settings")
+_SECTIONS = ("Numbers", "Curves", "Classes", "Calibration", "Pictures", "Data problems", "Decisions", "Reproduce",
+             "Settings")  # fmt: skip
+
+
+_AGAIN = "The same command in the same place goes on where the run stopped; with another --out it starts afresh."
 
 
 def write(run: Path) -> Path:
@@ -35,6 +39,15 @@ def write(run: Path) -> Path:
     return target
 
 
+def keep_examples(run: Path, examples: Line) -> None:
+    """Write `run`/examples.json: what `vitral.gallery` chose to show.
+
+    Raises:
+        StorageError: it could not be written; an older one is untouched.
+    """
+    save(json.dumps(examples), run / "examples.json")
+
+
 def render(record: Record) -> str:
     """The page as text."""
     bodies = (
@@ -42,17 +55,19 @@ def render(record: Record) -> str:
         _curves(record),
         tables.classes(record),
         tables.calibration(record),
-        _decisions(record),
-        _reproduce(record),
+        galleries.pictures(record),
+        problems(record),
+        decisions(record),
+        reproduce(record, _AGAIN),
         tables.settings(record),
     )
     top = (
         f'<p class="about">{_about(record)}</p>\n'
-        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{_tiles(record)}'
+        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{tiles(record)}'
     )
     made_from = f"{for_html(record.environment.get('vitral', ''))} from the files of the run folder"
     sections = list(zip(_SECTIONS, bodies, strict=True))
-    return frame("training report", record.name, top, sections, made_from)
+    return frame("training report", record.name, top, sections, made_from, galleries.STYLE + matrix.STYLE, images=True)
 
 
 def _about(record: Record) -> str:
@@ -73,32 +88,6 @@ def _about(record: Record) -> str:
         "finished" if record.finished else "not finished" if record.total_steps else None,
     ]
     return " · ".join(for_html(fact, 200) for fact in facts if fact)
-
-
-def _tiles(record: Record) -> str:
-    tiles = []
-    split = record.split()
-    names = [record.chief, "top1" if record.multi_label else "top5"]
-    if not record.multi_label and (number(record.environment, "classes") or 6) <= 5:
-        names.pop()  # all of five classes or fewer are among five guesses
-    for name in names if split else ():
-        value = number(split[1], name) if split else None
-        if split and value is not None:
-            of = counted(int(number(split[1], "count") or 0), "picture")
-            tiles.append((f"{split[0]} {NAMES[name]}".capitalize(), written(name, value), f"of {of}"))
-    best = best_step(record)
-    if best is not None:
-        total = record.total_steps
-        tiles.append(("Best step", f"{best:,}", f"of {total:,} planned" if total else ""))
-    speeds = [value for _, value in record.series(record.speeds, "images_per_second") if value == value]
-    if speeds:
-        device = record.environment.get("device")
-        tiles.append(("Pictures per second", f"{median(speeds):,.0f}", f"median, on {device}" if device else "median"))
-    cells = "".join(
-        f'<div><dt>{for_html(name)}</dt><dd class="value">{value}</dd><dd class="note">{for_html(note)}</dd></div>'
-        for name, value, note in tiles
-    )
-    return f'<dl class="tiles">{cells}</dl>\n' if cells else ""
 
 
 # Curves ---------------------------------------------------------------------------------------------
@@ -176,43 +165,3 @@ def _notes(record: Record) -> list[str]:
         slow = ": reading pictures is what holds the run up" if share >= SLOW_READING else ""
         notes.append(f"Training waited for data {percent(share, 1)} of the time{slow}.")
     return notes
-
-
-# The rest -------------------------------------------------------------------------------------------
-
-
-def _decisions(record: Record) -> str:
-    if not record.environment:
-        return tables.missing(f"What was decided is not known: {_no_environment(record)}.")
-    warnings = "".join(f'<p class="warning">{line}</p>\n' for line in _sentences(record.environment, "warnings"))
-    lines = "".join(f"<li>{line}</li>\n" for line in _sentences(record.environment, "decisions"))
-    return warnings + (f"<ul>\n{lines}</ul>\n" if lines else tables.missing("Nothing was decided: all was given."))
-
-
-def _sentences(environment: Line, name: str) -> list[str]:
-    found: Any = environment.get(name)
-    sentences = found if isinstance(found, list) else []
-    more = [f"and {len(sentences) - MOST_DECISIONS:,} more"] if len(sentences) > MOST_DECISIONS else []
-    return [for_html(sentence, 400) for sentence in [*sentences[:MOST_DECISIONS], *more]]
-
-
-def _reproduce(record: Record) -> str:
-    if not record.environment:
-        return tables.missing(f"The command is not known: {_no_environment(record)}.")
-    command = record.environment.get("command")
-    if isinstance(command, list) and command:
-        how = (
-            "<p>The same command in the same place goes on where the run stopped; with another --out it starts "
-            f"afresh.</p>\n<pre><code>{for_pre(shlex.join(map(str, command)))}</code></pre>\n"
-        )
-    else:
-        how = tables.missing("No command is known: the run was started from Python. Its settings are below.")
-    names = ("vitral", "torch", "python", "device", "cores")
-    facts = " · ".join(f"{name} {for_html(record.environment[name])}" for name in names if name in record.environment)
-    seed = number(section(record.config, "training"), "seed")
-    seeded = f" · seed {seed:.0f}" if seed is not None else ""
-    return f'{how}<p class="soft">{facts}{seeded}</p>\n'
-
-
-def _no_environment(record: Record) -> str:
-    return f"environment.json {record.gaps.get('environment.json', 'says nothing')}"

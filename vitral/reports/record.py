@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ from vitral.reports.wording import number
 
 Line = dict[str, Any]
 
+SPLITS = ("train", "validation", "test")
+"""Splits that may have been measured; the last of those there are is what a model is judged by."""
+
 
 @dataclass(frozen=True)
 class Record:
     """A run's files. `gaps` says of each file that gave nothing why: "is missing", "is empty", "is damaged".
 
     `training`, `evaluations` and `speeds` are in the order of their steps; after a resume the later lines hold.
+    `examples` are pictures with their answers, see `vitral.gallery`; `unreadable` has a `path` and a `reason` for each
+    picture that could not be read; `descriptions` are words for class names that are mere identifiers.
     """
 
     name: str
@@ -30,6 +35,9 @@ class Record:
     speeds: list[Line]
     measured: Line
     gaps: dict[str, str]
+    examples: Line = field(default_factory=dict)
+    unreadable: list[Line] = field(default_factory=list)
+    descriptions: Line = field(default_factory=dict)
 
     @property
     def multi_label(self) -> bool:
@@ -68,7 +76,7 @@ class Record:
 
     def split(self) -> tuple[str, Line] | None:
         """The split to judge the model by: test, else validation, with what was measured on it."""
-        for name in ("test", "validation"):
+        for name in reversed(SPLITS):
             if number(section(self.measured, name), self.chief) is not None:
                 return name, section(self.measured, name)
         return None
@@ -101,6 +109,9 @@ def read(run: Path) -> Record:
         speeds=_latest(_lines(run, "speed.jsonl", gaps)),
         measured=_object(run, "model/metrics.json", gaps),
         gaps=gaps,
+        examples=_object(run, "examples.json", gaps),
+        unreadable=_unreadable(run),
+        descriptions=section(_object(run, "model/classes.json", gaps), "descriptions"),
     )
 
 
@@ -130,6 +141,12 @@ def _object(run: Path, name: str, gaps: dict[str, str]) -> Line:
     if found is None:
         gaps[name] = "is damaged"
     return found or {}
+
+
+def _unreadable(run: Path) -> list[Line]:
+    """The pictures that could not be read; a run without any has no such file."""
+    found = map(_parse, _text(run, "unreadable.jsonl", {}).split("\n"))
+    return [line for line in found if line is not None and "path" in line]
 
 
 def _lines(run: Path, name: str, gaps: dict[str, str]) -> list[Line]:

@@ -5,11 +5,13 @@ STYLE = """
   color-scheme: light dark;
   --page: #ffffff; --panel: #f5f6f8; --text: #1b1f24; --soft: #545d68; --edge: #d5dae1; --link: #0b5cad;
   --s0: #b04a00; --s1: #0b5cad; --bar: #8fb3dc; --warn: #fff3d6; --warn-edge: #c98a00;
+  --good: #1d6b37; --bad: #a3261b;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14171c; --panel: #1d2127; --text: #e6e9ee; --soft: #a7b0bc; --edge: #38404b; --link: #86bcf7;
     --s0: #f2a65e; --s1: #86bcf7; --bar: #3f6490; --warn: #33290f; --warn-edge: #d9a53a;
+    --good: #7fd39a; --bad: #ff9d8f;
   }
 }
 * { box-sizing: border-box; }
@@ -52,6 +54,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding: 4px 0 8px; }
 th, td { text-align: left; padding: 6px 20px 6px 0; border-bottom: 1px solid var(--edge); vertical-align: top; }
 thead th { font-size: .88rem; color: var(--soft); vertical-align: bottom; }
+th small, td:not(.number) small { display: block; color: var(--soft); font-size: .82rem; font-weight: 400; }
 tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 12ch; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.number small { display: block; color: var(--soft); font-size: .8rem; }
@@ -98,7 +101,7 @@ footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-botto
 @media print {
   :root { color-scheme: light;
     --page: #fff; --panel: #fff; --text: #000; --soft: #444; --edge: #bbb; --link: #000; --s0: #b04a00; --s1: #0b5cad;
-    --bar: #8fb3dc; --warn: #fff; }
+    --bar: #8fb3dc; --warn: #fff; --good: #1d6b37; --bad: #a3261b; }
   body { font-size: 10.5pt; } nav, .skip { display: none; } h2 { break-after: avoid; }
   header, main, footer { max-width: none; padding-left: 0; padding-right: 0; }
   .curves { grid-template-columns: 1fr 1fr; } svg.bar { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -9,10 +9,11 @@ from typing import Any
 from vitral.config import RunConfig
 from vitral.overrides import knobs, to_json
 from vitral.reports import swept
-from vitral.reports.record import Line, Record, section
+from vitral.reports.matrix import matrix
+from vitral.reports.record import SPLITS, Line, Record, section
 from vitral.reports.reliability import diagram
 from vitral.reports.verdict import NAMES, lacks_classes, spread, written
-from vitral.reports.wording import counted, for_html, interval, number, percent
+from vitral.reports.wording import class_name, counted, for_html, interval, number, percent
 
 WORST, BEST = 30, 10
 """Rows of the per-class table where there are more classes than both together."""
@@ -22,8 +23,8 @@ MOST_SETTINGS = 200
 _BELOW = " Below a number stands its 95% interval, by resampling the pictures."
 
 _FLATTERS = " No test split was measured; validation also chose the step, so its numbers flatter a little."
-_MEASURES = ("top1", "top5", "mean_average_precision", "exact_match", "balanced_accuracy", "macro_f1", "loss",
-             "ece", "ece_before")  # fmt: skip
+_MEASURES = ("top1", "top5", "real_top1", "mean_average_precision", "exact_match", "balanced_accuracy", "macro_f1",
+             "loss", "ece", "ece_before")  # fmt: skip
 _HEADS = {"macro_f1": "Macro F1", "ece": "Calibration error (ECE)", "ece_before": "ECE at temperature 1"}
 
 MOST_PAIRS = 20
@@ -35,9 +36,13 @@ def missing(sentence: str) -> str:
     return f'<p class="missing">{for_html(sentence, 300)}</p>\n'
 
 
-def measured(record: Record) -> str:
-    """What was measured on each split."""
-    splits = [(name, _flattened(found)) for name in ("validation", "test") if (found := section(record.measured, name))]
+def measured(record: Record, trained: bool = True) -> str:
+    """What was measured on each split.
+
+    Args:
+        trained: the numbers are a training run's own, whose validation split chose the step.
+    """
+    splits = [(name, _flattened(found)) for name in SPLITS if (found := section(record.measured, name))]
     if not splits and swept.sentence(record.measured):
         return ""
     if not splits:
@@ -47,14 +52,15 @@ def measured(record: Record) -> str:
     rows = "".join(
         f'<tr><th scope="row">{_head(name)}</th>{"".join(_cell(found, name) for _, found in splits)}</tr>\n'
         for name in ("count", *_MEASURES, "unreadable")
+        if not (name == "top5" and (number(record.environment, "classes") or 6) <= 5 and not record.multi_label)
         if any(number(found, name) is not None for _, found in splits)
     )
-    flatters = "" if section(record.measured, "test") else _FLATTERS
+    flatters = "" if section(record.measured, "test") or not trained else _FLATTERS
+    which = "The kept model, on pictures it was not trained on. " if trained else ""
     return (
-        '<p class="soft">The kept model, on pictures it was not trained on. Unreadable pictures count as wrong.'
+        f'<p class="soft">{which}Unreadable pictures count as wrong.'
         f"{flatters}{_BELOW if any('intervals' in found for _, found in splits) else ''}</p>\n"
-        f'<table><thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody></table>\n'
-    )
+    ) + _scroll("Numbers", f'<thead><tr><th scope="col">Split</th>{heads}</tr></thead><tbody>{rows}</tbody>')
 
 
 def classes(record: Record) -> str:
@@ -68,7 +74,7 @@ def classes(record: Record) -> str:
     )
     if split is None or not ranked:
         return missing("No class has been measured yet.")
-    shown = [_class_row(name, row, score) for name, row in ranked]
+    shown = [_class_row(class_name(name, record.descriptions), row, score) for name, row in ranked]
     if len(shown) > WORST + BEST:
         between = counted(len(shown) - WORST - BEST, "class", "classes")
         gap = f'<tr><td colspan="5" class="gap">{between} in between</td></tr>\n'
@@ -83,18 +89,18 @@ def classes(record: Record) -> str:
         f'<thead><tr><th scope="col">Class</th><th scope="col" class="number">Pictures</th>'
         f'<th scope="col" class="number">{title}</th><td class="bar"></td>{ends}</tr>'
         f"</thead><tbody>{''.join(shown)}</tbody>",
-    ) + _confused(split)
+    ) + (matrix(record) + _confused(split, record.descriptions))
 
 
-def _confused(split: tuple[str, Line]) -> str:
+def _confused(split: tuple[str, Line], descriptions: Mapping[str, Any]) -> str:
     """Which classes are most often taken for which."""
     found = split[1].get("confused")
     pairs = [pair for pair in found if isinstance(pair, dict)] if isinstance(found, list) else []
     if not pairs:
         return ""
     rows = "".join(
-        f'<tr><th scope="row"><bdi>{for_html(pair.get("label", ""))}</bdi></th>'
-        f"<td><bdi>{for_html(pair.get('guess', ''))}</bdi></td>"
+        f'<tr><th scope="row">{class_name(pair.get("label", ""), descriptions)}</th>'
+        f"<td>{class_name(pair.get('guess', ''), descriptions)}</td>"
         f'{_cell(pair, "count")}<td class="number">{percent(number(pair, "share") or 0.0, 1)}</td></tr>\n'
         for pair in pairs[:MOST_PAIRS]
     )
@@ -207,7 +213,7 @@ def _class_row(name: str, row: Line, score: str) -> str:
     bar = '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
     bar += f'<rect width="{100 * min(1.0, max(0.0, value)):.1f}" height="10"/></svg>'
     return (
-        f'<tr><th scope="row"><bdi>{for_html(name)}</bdi></th>{_cell(row, "count")}'
+        f'<tr><th scope="row">{name}</th>{_cell(row, "count")}'
         f'<td class="number">{written(score, value)}</td>'
         f'<td class="bar">{bar}</td>'
         f"{spread}</tr>\n"

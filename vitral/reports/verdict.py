@@ -17,9 +17,14 @@ LEAST_GAIN = 0.005
 LOSS_RISE = 1.05
 """Validation loss this many times its lowest, while training loss falls, is overfitting."""
 
-NAMES = {"top1": "top-1", "top5": "top-5", "mean_average_precision": "mean average precision"}
+NAMES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "real_top1": "ReaL top-1",
+    "mean_average_precision": "mean average precision",
+}
 
-_SHARES = ("exact_match", "balanced_accuracy", "ece", "ece_before")
+_SHARES = ("real_top1", "exact_match", "balanced_accuracy", "ece", "ece_before")
 
 RULES = (
     "Judged over the last quarter of the evaluations, against those before: a gain counts when the best of them is "
@@ -32,13 +37,13 @@ def verdict(record: Record) -> list[str]:
     """One to three sentences: the number, the step it comes from, the course of the training."""
     best = best_step(record)
     if best is None:
-        return [_quality(record)]
+        return [quality(record)]
     of_total = f" of {record.total_steps:,}" if record.total_steps else ""
     if record.finished or record.total_steps is None:
         place = f"Its weights are those of step {best:,}{of_total}."
     else:
         place = f"Training stands at step {record.step:,}{of_total}; the best step so far is {best:,}."
-    return [_quality(record), place, *course(record)]
+    return [quality(record), place, *course(record)]
 
 
 def best_step(record: Record) -> int | None:
@@ -90,7 +95,8 @@ def course(record: Record) -> list[str]:
     return [f"Validation {name} has levelled off: the last quarter stayed {_change(record, -gain)} below the best."]
 
 
-def _quality(record: Record) -> str:
+def quality(record: Record) -> str:
+    """How good the model is, in one sentence."""
     split = record.split()
     if split is None:
         best = max((v for _, v in _values(record.evaluations, f"validation_{record.chief}")), default=None)

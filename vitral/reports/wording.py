@@ -41,6 +41,20 @@ def for_html(value: object, limit: int = NAME_LENGTH) -> str:
     return html.escape(plain(value, limit))
 
 
+def class_name(name: object, descriptions: Mapping[str, Any]) -> str:
+    """A class for HTML: its name; where that is a mere identifier, the words for it, and the identifier below."""
+    words = descriptions.get(str(name))
+    if not words:
+        return f"<bdi>{for_html(name)}</bdi>"
+    return f"<bdi>{for_html(words, 60)}</bdi><small><bdi>{for_html(name)}</bdi></small>"
+
+
+def short_name(name: object, descriptions: Mapping[str, Any], limit: int = 60) -> str:
+    """A class for HTML, on one line: the first of the words for it, else its name."""
+    words = descriptions.get(str(name))
+    return f"<bdi>{for_html(str(words).split(', ')[0] if words else name, limit)}</bdi>"
+
+
 def for_pre(text: str, limit: int = 4000) -> str:
     """`text` for an HTML `<pre>`: its spaces and lines are kept."""
     kept = "".join(_REPLACED if c != "\n" and _is_unprintable(c) else c for c in text)

@@ -73,6 +73,7 @@ class Model:
         self.multi_label = multi_label
         self.metrics = metrics or {}
         self.temperature = _temperature(self.metrics)
+        self._competing: list[int] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -93,6 +94,18 @@ class Model:
         """
         changed = copy.copy(self)
         changed.metrics, changed.temperature = metrics, _temperature(metrics)
+        return changed
+
+    def among(self, competing: Sequence[int]) -> Model:
+        """The same model when only some of its classes may be the answer; it cannot be saved.
+
+        Args:
+            competing: their positions in `classes`, each once.
+        """
+        changed = copy.copy(self)
+        own = self._competing or range(self.network.config.num_classes)
+        changed._competing = [own[k] for k in competing]
+        changed.classes = tuple(self.classes[k] for k in competing)
         return changed
 
     def pixels(self, source: Source) -> np.ndarray:
@@ -127,14 +140,14 @@ class Model:
         parts = [head(_filled(part)) for part in rows.split(BATCH_SIZE)]
         return self._sound(torch.cat(parts)[: len(rows)].float().cpu())
 
-    @staticmethod
-    def _sound(scores: Tensor) -> Tensor:
+    def _sound(self, scores: Tensor) -> Tensor:
+        """Scores of all classes, checked, cut to those that compete."""
         if not bool((scores.abs() < LARGEST_SCORE).all()):
             raise DataError(
                 "the model gives scores that are infinite or not numbers, so its weights or its preprocessing are "
                 "damaged: train it again, or take an earlier one."
             )
-        return scores
+        return scores if self._competing is None else scores[:, self._competing]
 
     @torch.inference_mode()
     def representations(self, pixels: np.ndarray) -> Tensor:
@@ -204,6 +217,8 @@ class Model:
 
     def save(self, path: str | Path, card: str = "") -> Path:
         """Write a model folder (see `vitral.weights.folder`) and return its path."""
+        if self._competing is not None:
+            raise UsageError("a model of which only some classes compete is for measuring: save the whole model.")
         target = Path(path)
         folder.write_model(target, self.described(), self.network.state_dict(), self.metrics, card)
         return target

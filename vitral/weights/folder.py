@@ -11,6 +11,7 @@ README.md            the model card
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitral.data.preprocessing import from_json, to_json
-from vitral.errors import DataError, UsageError
+from vitral.errors import DataError, StorageError, UsageError
+from vitral.files import replace_durably
 from vitral.models import FAMILIES, changed, family_of
 from vitral.models.network import LARGEST
 from vitral.overrides import describe as describe_kind
@@ -124,6 +126,33 @@ def write_model(
         (aside / "README.md").write_text(card, encoding="utf-8")
         # safetensors lets nobody else read what it writes
         (aside / "model.safetensors").chmod((aside / "config.json").stat().st_mode)
+
+
+def replace_metrics(folder: Path, metrics: Mapping[str, Any], note: str) -> Path:
+    """Give a model folder other metrics, and its card a sentence about them.
+
+    Args:
+        note: a paragraph in Markdown for the end of the card.
+
+    Returns:
+        where the older metrics are kept: metrics-1.json, or the next number that is free.
+
+    Raises:
+        StorageError: it could not be written; what was there before is untouched.
+    """
+    kept = next(path for k in itertools.count(1) if not (path := folder / f"metrics-{k}.json").exists())
+    card = folder / "README.md"
+    try:
+        before = folder / "metrics.json"
+        replace_durably(kept, before.read_bytes() if before.exists() else b"{}\n")
+        replace_durably(before, json.dumps(dict(metrics), indent=1, ensure_ascii=False).encode() + b"\n")
+        if card.exists():
+            replace_durably(card, card.read_bytes().rstrip() + f"\n\n{note}\n".encode())
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {folder} ({error.strerror}): free some space or check its rights."
+        ) from error
+    return kept
 
 
 def _require_replaceable(folder: Path) -> None:
