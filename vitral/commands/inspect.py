@@ -32,7 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                              f"fit the network, without {' and '.join(SLOW)}, which takes long)")  # fmt: skip
     parser.add_argument("--label", help="class that the maps are about (default: the model's own answer)")
     parser.add_argument("--tested", type=int, default=4, metavar="N",
-                        help="test the maps by deletion and insertion on the first N pictures (default: 4)")  # fmt: skip
+                        help="test maps by deletion and insertion on the first N pictures (default: 4)")  # fmt: skip
     parser.add_argument("--neighbours", metavar="PICTURES",
                         help="folder or table of pictures among which to look for the most alike")  # fmt: skip
     parser.add_argument("--plane", choices=("pca", "tsne"), default="pca",

@@ -68,7 +68,8 @@ def panels(rows: int, columns: int, size: tuple[float, float], **settings: Any) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
@@ -88,8 +89,8 @@ def colour_map() -> Any:
     return LinearSegmentedColormap.from_list("heat", np.array(ANCHORS) / 255)
 
 
-def bar_of(figure: Figure, shown: Any, axes: Any, label: str) -> None:
-    bar = figure.colorbar(shown, ax=axes, shrink=0.8, aspect=28, label=label)
+def bar_of(figure: Figure, shown: Any, axes: Any, label: str, shrink: float = 0.8) -> None:
+    bar = figure.colorbar(shown, ax=axes, shrink=shrink, aspect=28 * shrink, label=label)
     bar.outline.set_linewidth(0.5)
 
 
@@ -104,7 +105,7 @@ def heat_bar(figure: Figure, axes: Any, label: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    bar_of(figure, ScalarMappable(Normalize(0, 1), colour_map()), axes, label)
+    bar_of(figure, ScalarMappable(Normalize(0, 1), colour_map()), axes, label, shrink=0.4)
 
 
 def pictures_in_words(count: int) -> str:

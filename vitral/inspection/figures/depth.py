@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @styled
 def draw_norms(norms: np.ndarray, prefix: int) -> Figure:
     """Lengths of tokens [n, L + 1, t] by layer: the class token's, the patches' middle half, and the outliers."""
+    from matplotlib.ticker import ScalarFormatter
+
     figure, ((ax,),) = panels(1, 1, (4.3, 3.0))
     depth = np.arange(norms.shape[1])
     patches = norms[:, :, prefix:]
@@ -32,12 +34,20 @@ def draw_norms(norms: np.ndarray, prefix: int) -> Figure:
     far = outliers(torch.from_numpy(patches)).numpy()
     _, layer, _ = np.nonzero(far)
     if len(layer):
-        ax.scatter(layer, patches[far], s=5, color=LINES[1], linewidth=0, label="outlier patches")
+        ax.scatter(
+            layer,
+            patches[far],
+            s=5,
+            color=LINES[1],
+            linewidth=0,
+            label=f"outliers ({percent(far[:, -1].mean())} at the end)",
+        )
     ax.set_yscale("log")
     ax.set_xlabel("block (0: embedding)")
     ax.set_ylabel("Euclidean length of a token")
     ax.set_xticks(depth[:: max(1, len(depth) // 12)])
-    ax.set_title(f"Token lengths, {pictures_in_words(len(norms))}: {percent(far[:, -1].mean())} outliers at the end")
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.set_title(f"Token lengths, {pictures_in_words(len(norms))}")
     ax.legend(frameon=False)
     return figure
 

@@ -45,7 +45,7 @@ def draw_positions(positions: Positions) -> Figure:
     for i in range(down):
         for j in range(across):
             mosaic[i * (rows + 1) :, j * (columns + 1) :][:rows, :columns] = tiles[i, j]
-    figure, ((ax,),) = panels(1, 1, (5.2, 0.9 + 4.2 * mosaic.shape[0] / mosaic.shape[1]))
+    figure, ((ax,),) = panels(1, 1, (5.2, 0.55 + 4.2 * mosaic.shape[0] / mosaic.shape[1]))
     relative = positions.kind == "relative"
     least, most = (None, None) if relative else (-1, 1)
     shown = ax.imshow(mosaic, cmap=colour_map() if relative else "viridis", vmin=least, vmax=most)

@@ -20,12 +20,12 @@ def draw_neighbours(
 ) -> Figure:
     """Each picture, and beside it those that the network finds most alike, nearest first."""
     columns = 1 + max(len(row) for row in near)
-    figure, axes = panels(len(pixels), columns, (1.15 * columns, 1.42 * len(pixels) + 0.4))
+    figure, axes = panels(len(pixels), columns, (1.15 * columns, 1.3 * len(pixels) + 0.3))
     for ax in axes.flat:
         bare(ax)
     for row, (picture, name) in enumerate(zip(pixels, names, strict=True)):
         axes[row, 0].imshow(picture)
-        axes[row, 0].set_title(short(name, 20), fontsize=7, pad=2, loc="left", fontweight="bold")
+        axes[row, 0].set_title(short(name, 16), fontsize=7, pad=2, loc="left", fontweight="bold")
         for ax, one, words in zip(axes[row, 1:], near[row], said[row], strict=False):
             ax.imshow(one)
             ax.set_title(short(words, 20), fontsize=6.5, pad=2, loc="left")

@@ -17,6 +17,7 @@ from vitral.inspection.figures.canvas import (
     GREY,
     LINES,
     MARKS,
+    bar_of,
     bare,
     colour_map,
     heat_bar,
@@ -74,7 +75,7 @@ def draw_heads(picture: np.ndarray, maps: np.ndarray, name: str) -> Figure:
         spine.set_visible(False)
     ax.set_xlabel("layer")
     ax.set_ylabel("head")
-    ax.set_title(f"Where the head’s token looks: {short(name, 40)}")
+    ax.set_title(f"Attention to each patch, by layer and head: {short(name, 40)}")
     bar_of(figure, shown, ax, "attention / each map’s maximum")
     return figure
 
@@ -83,7 +84,7 @@ def draw_heads(picture: np.ndarray, maps: np.ndarray, name: str) -> Figure:
 def draw_methods(pixels: np.ndarray, heats: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
     """Every method's map [n, h, w] laid over each picture, one picture a row."""
     count, tall = len(pixels), pixels.shape[1] / pixels.shape[2]
-    figure, axes = panels(count, len(heats) + 1, (1.3 * (len(heats) + 1) + 0.7, count * (1.3 * tall + 0.16) + 0.3))
+    figure, axes = panels(count, len(heats) + 1, (1.3 * (len(heats) + 1) + 0.8, count * (1.24 * tall + 0.2)))
     for row, (picture, name) in enumerate(zip(pixels, names, strict=True)):
         axes[row, 0].imshow(picture)
         axes[row, 0].set_title(short(name, 22), fontsize=7, pad=2, loc="left")
@@ -93,7 +94,7 @@ def draw_methods(pixels: np.ndarray, heats: Mapping[str, np.ndarray], names: Seq
                 axes[row, column].set_title(method, fontsize=8, pad=2)
     for ax in axes.flat:
         bare(ax)
-    heat_bar(figure, axes, "worth / each map’s maximum")
+    heat_bar(figure, axes, "value / each map’s maximum")
     return figure
 
 
@@ -103,7 +104,11 @@ def draw_distance(distances: np.ndarray, pictures: int) -> Figure:
     figure, ((ax,),) = panels(1, 1, (3.9, 3.0))
     layers, heads = distances.shape
     for head in range(heads):
-        ax.scatter(np.arange(layers) + 1, distances[:, head], s=14, label=f"head {head + 1}" if heads <= 6 else None)
+        few = heads <= len(LINES)
+        ax.scatter(
+            np.arange(layers) + 1, distances[:, head], s=14, label=f"head {head + 1}" if few else None,
+            color=LINES[head] if few else None, marker=MARKS[head] if few else "o",
+        )  # fmt: skip
     ax.plot(np.arange(layers) + 1, distances.mean(axis=1), color=GREY, linewidth=1, zorder=0, label="mean of the heads")
     ax.set_xlabel("network depth (layer)")
     ax.set_ylabel("mean attention distance (pixels)")
@@ -117,7 +122,7 @@ def draw_distance(distances: np.ndarray, pictures: int) -> Figure:
 @styled
 def draw_curves(found: Mapping[str, Curves], pictures: int) -> Figure:
     """Deletion and insertion, the mean over pictures, of each method and of chance."""
-    figure, axes = panels(1, 2, (6.6, 2.9), sharey=True)
+    figure, axes = panels(1, 2, (6.8, 3.4), sharey=True)
     for ax, kind, better in (
         (axes[0, 0], "deletion", "lower is better"),
         (axes[0, 1], "insertion", "higher is better"),
@@ -133,7 +138,10 @@ def draw_curves(found: Mapping[str, Curves], pictures: int) -> Figure:
         ax.set_xlabel(f"pixels {'deleted' if kind == 'deletion' else 'put into the blurred picture'} (%)")
         ax.set_xlim(0, 100)
         ax.set_ylim(0, 1.02)
-        ax.legend(title="area under the curve", frameon=False, title_fontsize=7.5)
+        ax.legend(
+            title="area under the curve", frameon=False, title_fontsize=7.5, ncols=3, columnspacing=1,
+            loc="upper center", bbox_to_anchor=(0.5, -0.2),
+        )  # fmt: skip
     axes[0, 0].set_ylabel("probability of the class")
     figure.suptitle(f"Can the maps be believed? Mean over {pictures_in_words(pictures)}")
     return figure
