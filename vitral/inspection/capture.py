@@ -56,13 +56,18 @@ def layer_number(layer: int, depth: int) -> int:
     return layer % depth
 
 
-def before(module: nn.Module, see: Callable[[Any], None]) -> Any:
+def before(module: nn.Module, see: Callable[[Any], object]) -> Any:
     """Let `see` have the module's input before each of this thread's forward passes; the handle takes it away again.
 
     Others may run the same network in other threads meanwhile: theirs is not shown.
     """
     looker = threading.get_ident()
-    return module.register_forward_pre_hook(lambda _, x: see(x[0]) if threading.get_ident() == looker else None)
+
+    def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+        if threading.get_ident() == looker:
+            see(given[0])
+
+    return module.register_forward_pre_hook(hook)
 
 
 def behind(module: nn.Module, see: Callable[[Any, Any], Tensor | None]) -> Any:
@@ -82,7 +87,7 @@ def hooked(handles: Sequence[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def watched(network: Network, visit: Callable[[int, Tensor], None]) -> Iterator[None]:
+def watched(network: Network, visit: Callable[[int, Tensor], object]) -> Iterator[None]:
     """While the block lasts, `visit(l, A)` gets the attention matrix [n, k, t, t] of layer l (0 onwards) of every
     forward pass, in order: row i says where token i looks."""
 

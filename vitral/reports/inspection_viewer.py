@@ -121,7 +121,7 @@ function say(number, map, layer, head, opacity) {
   find("opacity-said").textContent = `${Math.round(100 * opacity)} %`;
   const most = map.most[layer][head];
   const unit = layered ? `Brightest place: ${(100 * most).toPrecision(2)} % of the attention` :
-    `Brightest place: ${most.toPrecision(3)}`;
+    `Largest value: ${most.toPrecision(3)}`;
   const about = find("method").selectedOptions[0].dataset.about === "class" ? ` About the class: ${one.about}.` : "";
   find("said").textContent = find("method").selectedOptions[0].dataset.says + "." + about + " " + unit + ".";
   canvas.setAttribute("aria-label", `${one.name} under the map of ${method}` +

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitral.inspection.figures.canvas import bar_of, bare, colour_map, panels, styled
+from vitral.inspection.figures.canvas import bar_of, bare, colour_map, panels, percent, styled
 from vitral.inspection.filters import Filters
 from vitral.inspection.positions import Positions
 
@@ -22,15 +22,19 @@ LARGEST_MOSAIC = 16
 def draw_filters(filters: Filters) -> Figure:
     """Principal components of the first filters: Figure 7, left, of arXiv 2010.11929."""
     shown = filters.as_colours()
-    columns = min(7, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    figure, axes = panels(rows, columns, (0.62 * columns + 0.2, 0.76 * rows + 0.4))
-    for ax in axes.flat:
-        bare(ax)
-    for ax, one, share in zip(axes.flat, shown, filters.shares, strict=False):
-        ax.imshow(one, interpolation="nearest")
-        ax.set_title(f"{share:.1%}", fontsize=6.5, pad=2)
-    figure.suptitle(f"First {len(shown)} principal components of the filters,\nwith their share of the variance")
+    count, high, wide, _ = shown.shape
+    columns = min(7, count)
+    rows = math.ceil(count / columns)
+    down, across = math.ceil(1.32 * high), math.ceil(1.1 * wide)  # a filter with its share above it
+    mosaic = np.full((rows * down, columns * across - (across - wide), 3), 255, dtype=np.uint8)
+    figure, ((ax,),) = panels(1, 1, (0.68 * columns + 0.1, 0.68 * rows * down / across + 0.5))
+    bare(ax)
+    for number, (one, share) in enumerate(zip(shown, filters.shares, strict=True)):
+        top, left = number // columns * down + down - high, number % columns * across
+        mosaic[top : top + high, left : left + wide] = one
+        ax.text(left + wide / 2 - 0.5, top - 0.08 * high, percent(share), ha="center", va="bottom", fontsize=6.5)
+    ax.imshow(mosaic, interpolation="nearest")
+    figure.suptitle(f"First {count} principal components of the filters,\nwith their share of the variance")
     return figure
 
 

@@ -139,7 +139,7 @@ def draw_curves(found: Mapping[str, Curves], pictures: int) -> Figure:
         ax.set_xlim(0, 100)
         ax.set_ylim(0, 1.02)
         ax.legend(
-            title="area under the curve", frameon=False, title_fontsize=7.5, ncols=3, columnspacing=1,
+            title="area under the curve", frameon=False, title_fontsize=7.5, ncols=2, columnspacing=1,
             loc="upper center", bbox_to_anchor=(0.5, -0.2),
         )  # fmt: skip
     axes[0, 0].set_ylabel("probability of the class")
