@@ -78,12 +78,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
 
 def _name(model: str) -> str:
-    """What the model is called: its folder's name, and before it the run's where it is the model of a run."""
+    """What the model is called: by its folder, or by the run's where it is the model of a run."""
     path = Path(model)
     if not path.exists():
         return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in model)
     path = path.resolve()
-    return f"{path.parent.name}-model" if path.name == "model" and path.parent.name else path.stem or "model"
+    return (path.parent if path.name == "model" else path).stem or "model"
 
 
 def _methods(network: Any, asked: list[str] | None) -> tuple[str, ...]:

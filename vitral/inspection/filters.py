@@ -54,7 +54,7 @@ def patch_filters(network: Network, count: int = COUNT) -> Filters:
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     if first is None:
         raise UsageError(f"{name_of(network)} has no filters for pixels: there are none to show.")
-    weight = first.weight.detach().double().cpu()
+    weight = first.weight.detach().cpu().double()
     flat = weight.flatten(1)
     _, sizes, rows = torch.linalg.svd(flat - flat.mean(dim=0), full_matrices=False)
     count = min(count, len(rows), max(1, len(flat) - 1))

@@ -142,7 +142,9 @@ def layer_similarity(network: Network, images: Float[Tensor, "n c h w"]) -> Floa
     """
     grid = grid_of(network, images)
     found: list[Tensor] = []
-    handles = [behind(layer, lambda _, y: found.append(_examples(y, images, grid))) for layer in layers_of(network)]
+    handles = [
+        behind(layer, lambda _, y: found.append(_examples(y, images, grid).cpu())) for layer in layers_of(network)
+    ]
     with hooked(handles), at_rest(network):
         encoded(network, images)
     usual = ~torch.stack([outliers(x.norm(dim=1)[None])[0] for x in found]).any(dim=0)

@@ -65,9 +65,9 @@ def position_similarity(network: Network) -> Positions:
     if table is None:
         raise UsageError(f"{name_of(network)} has no table of positions: there is none to show.")
     grid = config.grid_size
-    places = table.reshape(-1, table.shape[-1])[-grid[0] * grid[1] :].double()
+    places = table.reshape(-1, table.shape[-1])[-grid[0] * grid[1] :].cpu().double()
     unit = F.normalize(places, dim=1)
-    return Positions(kind, (unit @ unit.T).unflatten(1, grid).unflatten(0, grid).float().cpu().numpy())
+    return Positions(kind, (unit @ unit.T).unflatten(1, grid).unflatten(0, grid).float().numpy())
 
 
 def _mean_bias(network: BEiT | SwinTransformer) -> tuple[Grid, Tensor]:

@@ -23,6 +23,7 @@ STYLE = """
 .viewer select { padding: 6px; background: var(--panel); color: var(--text); border: 1px solid var(--edge);
   border-radius: 6px; }
 .viewer :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+.viewer input[type=checkbox] { accent-color: var(--link); width: 1.1em; height: 1.1em; vertical-align: -.15em; }
 .viewer output { font-variant-numeric: tabular-nums; color: var(--text); }
 .viewer .said { color: var(--soft); font-size: .92rem; min-height: 3.1em; }
 .viewer table { width: 100%; } .viewer td, .viewer th { padding: 3px 8px 3px 0; font-weight: 400; }
@@ -55,6 +56,13 @@ function values(map, layer, head) {
   if (!bytes.has(map)) bytes.set(map, Uint8Array.from(atob(map.data), (c) => c.charCodeAt(0)));
   const size = map.rows * map.columns, start = (layer * map.heads + head) * size;
   return bytes.get(map).subarray(start, start + size);
+}
+
+// With the box ticked the hottest places all count as the hottest of the others.
+function within(from) {
+  if (!find("clip").checked) return from;
+  const most = Uint8Array.from(from).sort()[Math.max(0, Math.ceil(0.97 * from.length) - 1)];
+  return most > 0 ? from.map((x) => Math.min(x, most)) : from;
 }
 
 // Bilinear, sampled at the centres of pixels, like the maps in the folder.
@@ -104,7 +112,7 @@ function draw() {
   context.drawImage(image, 0, 0);
   const opacity = Number(find("opacity").value) / 100;
   const pixels = context.getImageData(0, 0, width, height);
-  const heat = stretch(values(map, layer, head), map.rows, map.columns, height, width);
+  const heat = stretch(within(values(map, layer, head)), map.rows, map.columns, height, width);
   for (let i = 0; i < heat.length; i++) {
     const c = colour(heat[i]);
     for (let k = 0; k < 3; k++) pixels.data[4 * i + k] = (1 - opacity) * pixels.data[4 * i + k] + opacity * c[k];
@@ -201,6 +209,8 @@ def viewer(data: Sequence[Mapping[str, Any]], methods: Sequence[str], left: int)
         '<div id="heads"><label for="head">Head</label><select id="head"></select></div>\n'
         '<div><label for="opacity">Opacity <output id="opacity-said"></output></label>'
         '<input type="range" id="opacity" min="0" max="100" value="60"></div>\n'
+        '<div><label><input type="checkbox" id="clip"> let the hottest 3 % of the places count as equally hot, so that '
+        "outliers do not darken the rest</label></div>\n"
         '<p class="said" id="said" aria-live="polite"></p>\n'
         '<table><caption>The model’s answers</caption><tbody id="guesses"></tbody></table></form></div>\n'
         f'<script type="application/json" id="viewed">{plain}</script>'
