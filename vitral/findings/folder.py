@@ -190,12 +190,13 @@ def _arrays(found: Findings, heats: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 def _figures(found: Findings, heats: dict[str, np.ndarray]) -> list[tuple[str, str, Draw]]:
     """Key, section of the page, and how it is drawn, of every figure that there is something for."""
-    names = [_called(found, i) for i in range(len(found.paths))]
+    asked = [_in_words(found, found.model.classes[number]) for number in found.asked]
+    names = [_in_words(found, guesses[0].label) for guesses in found.guesses]
     few, count = slice(0, SHEET), len(found.paths)
     drawn: list[tuple[str, str, Draw]] = []
     if heats:
         sheet = {method: heat[few] for method, heat in heats.items()}
-        drawn.append(("maps", "Maps", lambda: figures.draw_methods(found.pixels[few], sheet, names[few])))
+        drawn.append(("maps", "Maps", lambda: figures.draw_methods(found.pixels[few], sheet, asked[few])))
     if "rollout" in heats:
         rolled = heats["rollout"]
         drawn.append(
@@ -265,9 +266,7 @@ def _figures_of_places(found: Findings, names: list[str]) -> list[tuple[str, str
     return drawn
 
 
-def _called(found: Findings, number: int) -> str:
-    """The class that a picture's maps are about, in words."""
-    label = found.model.classes[found.asked[number]]
+def _in_words(found: Findings, label: str) -> str:
     return found.model.descriptions.get(label, label)
 
 

@@ -15,6 +15,9 @@ from vitral.version import VERSION
 LARGEST = 9_500_000
 """Characters of a page, at most: pictures of the viewer, then figures, are left to the folder beyond it."""
 
+FAINT = 0.01
+"""Area under the deletion curve of chance below which there is nothing to lose."""
+
 METHODS = {
     "rollout": "what reaches the head through the attention of all layers",
     "attention": "where the token that the head reads looks",
@@ -107,8 +110,12 @@ def _verdict(document: Mapping[str, Any]) -> str:
     """Which of the maps to believe, in a sentence or two."""
     tested, areas = document["faithfulness_pictures"], document["faithfulness"]
     said = []
-    if tested:
-        chance = areas["chance"]["deletion"]
+    chance = areas["chance"]["deletion"] if tested else 0.0
+    if tested and chance < FAINT:
+        said.append(
+            "The class has next to no probability in the tested pictures, so deletion says nothing of its maps."
+        )
+    elif tested:
         methods = {name: one["deletion"] for name, one in areas.items() if name != "chance"}
         best = min(methods, key=lambda name: methods[name])
         worse = [name for name, value in methods.items() if value >= chance]
