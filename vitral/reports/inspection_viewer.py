@@ -122,7 +122,7 @@ function draw() {
 }
 
 function say(number, map, layer, head, opacity) {
-  const one = data[number], method = find("method").value, layered = map.layers > 1;
+  const one = data[number], method = find("method").value, layered = map.heads > 1;
   find("layers").hidden = find("heads").hidden = !layered;
   find("layer").max = map.layers;
   find("layer-said").textContent = `${layer + 1} of ${map.layers}`;
@@ -159,7 +159,7 @@ for (const [i, one] of data.entries()) {
   const image = label.appendChild(document.createElement("img"));
   Object.assign(image, {src: images[i].src, alt: one.name});
 }
-const layered = Object.values(data[0].maps).find((map) => map.layers > 1);
+const layered = Object.values(data[0].maps).find((map) => map.heads > 1);
 if (layered) { headsOf(layered); find("layer").max = layered.layers; find("layer").value = layered.layers; }
 const gradient = [0, 0.2, 0.4, 0.6, 0.8, 1].map((x) => `rgb(${colour(x).map(Math.round)})`).join(", ");
 find("scale").style.background = `linear-gradient(to right, ${gradient})`;

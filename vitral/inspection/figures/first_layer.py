@@ -49,7 +49,7 @@ def draw_positions(positions: Positions) -> Figure:
     for i in range(down):
         for j in range(across):
             mosaic[i * (rows + 1) :, j * (columns + 1) :][:rows, :columns] = tiles[i, j]
-    figure, ((ax,),) = panels(1, 1, (5.2, 0.55 + 4.2 * mosaic.shape[0] / mosaic.shape[1]))
+    figure, ((ax,),) = panels(1, 1, (5.2, max(1.8, 0.55 + 4.2 * mosaic.shape[0] / mosaic.shape[1])))
     relative = positions.kind == "relative"
     least, most = (None, None) if relative else (-1, 1)
     shown = ax.imshow(mosaic, cmap=colour_map() if relative else "viridis", vmin=least, vmax=most)
@@ -61,6 +61,6 @@ def draw_positions(positions: Positions) -> Figure:
     ax.set_xlabel("column of the patch")
     ax.set_ylabel("row of the patch")
     title = "Relative position bias" if relative else f"Position embedding similarity ({positions.kind})"
-    ax.set_title(f"{title}, {rows} × {columns} places" + (f", every {every} shown" if every > 1 else ""))
-    bar_of(figure, shown, ax, "bias, mean over heads and layers" if relative else "cosine similarity")
+    ax.set_title(f"{title}, {rows} × {columns} places" + (f", one in {every} shown" if every > 1 else ""))
+    bar_of(figure, shown, ax, "mean bias" if relative else "cosine similarity")
     return figure
