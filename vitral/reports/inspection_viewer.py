@@ -124,7 +124,7 @@ function draw() {
 function say(number, map, layer, head, opacity) {
   const one = data[number], method = find("method").value, layered = map.heads > 1;
   find("layers").hidden = find("heads").hidden = !layered;
-  find("layer").max = map.layers;
+  if (layered) find("layer").max = map.layers;
   find("layer-said").textContent = `${layer + 1} of ${map.layers}`;
   find("opacity-said").textContent = `${Math.round(100 * opacity)} %`;
   const most = map.most[layer][head];
