@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
 import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,10 @@ from vitral.cli import main
 from vitral.config import Preprocessing
 from vitral.findings.folder import _packed
 from vitral.inspection import figures
+from vitral.inspection.colours import colours
+from vitral.inspection.figures import canvas
 from vitral.inspection.filters import Filters
+from vitral.inspection.methods import stretched
 from vitral.models import create_model
 from vitral.serving.predictor import Model
 
@@ -27,6 +36,14 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 EVIL = "<img src=x onerror=alert(1)>"
 CLASSES = ["blue", EVIL, "$red$ </script>"]
 SIZE = (16, 24)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coarse() -> Iterator[None]:
+    """Figures of few pixels: they take less time, and nothing here looks at their details."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "DOTS", 40)
+        yield
 
 
 def saved(folder: Path, name: str, **changes: Any) -> Path:
@@ -77,7 +94,7 @@ def test_the_folder_holds_figures_numbers_arrays_and_a_page(made: Path) -> None:
     }
     assert {"positions", "filters", "neighbours", "map-of-pictures"} < {*document["figures"]}
     for key in document["figures"]:
-        assert size_of(made / "figures" / f"{key}.png")[0] > 300
+        assert size_of(made / "figures" / f"{key}.png")[0] > 80
         assert (made / "figures" / f"{key}.svg").read_bytes().startswith(b"<?xml")
     attention = np.load(made / "arrays" / "attention.npy")
     assert attention.shape == (2, 2, 2, 4, 6)
@@ -111,6 +128,38 @@ def test_the_page_carries_the_maps_of_the_arrays(made: Path) -> None:
     assert viewed[1]["maps"]["attention"] == json.loads(json.dumps(expected))
     assert viewed[1]["maps"]["attention"]["most"][1][2] == pytest.approx(attention[1, 1, 1].max(), rel=1e-3)
     assert viewed[0]["name"] == "a <b>bold<b>.png"
+
+
+ACT = """<script>addEventListener("load", () => setTimeout(() => {
+  find("method").value = "rollout"; find("choice").dispatchEvent(new Event("input"));
+  find("thumbs").querySelectorAll("input")[1].checked = true;
+  find("method").value = "attention"; find("layer").value = 1; find("head").value = 2; find("opacity").value = 100;
+  find("choice").dispatchEvent(new Event("input"));
+  const said = document.body.appendChild(document.createElement("pre"));
+  said.id = "result";
+  said.textContent = JSON.stringify([canvas.getAttribute("aria-label"), canvas.toDataURL()]);
+}, 300));</script></body>"""
+"""Someone at the page: another picture, layer 1, head 2, and nothing but the map."""
+
+
+def test_a_browser_shows_the_map_that_is_picked(made: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium to open the page in")
+    text = re.sub(r"<meta http-equiv[^>]*>", "", (made / "inspect.html").read_text()).replace("</body>", ACT)
+    (tmp_path / "page.html").write_text(text)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}",
+             "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
+    shown = subprocess.run([browser, *flags], capture_output=True, text=True, timeout=120).stdout
+    found = re.search(r'<pre id="result">(.*?)</pre>', shown, re.DOTALL)
+    assert found is not None, shown[-2000:]
+    label, drawn = json.loads(html.unescape(found[1]))
+    assert label == "b.png under the map of attention, layer 1, head 2"
+    with Image.open(io.BytesIO(base64.b64decode(drawn.split(",")[1]))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    values = torch.from_numpy(np.load(made / "arrays" / "attention.npy")[1, 0, 1])[None]
+    assert np.abs(pixels - colours(stretched(values, SIZE)[0])).max() <= 2  # the page has 256 levels
 
 
 def test_the_same_again_takes_the_place_of_the_older_one_and_nothing_else_does(
