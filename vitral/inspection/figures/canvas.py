@@ -59,6 +59,7 @@ def _saved(figure: Figure, kind: str, **settings: Any) -> bytes:
     with available().rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph", category=UserWarning)  # a name in letters the font lacks
         figure.savefig(file, format=kind, **settings)
+        figure.set_layout_engine("none")  # it is laid out now: as a file of another kind it need not be again
     return file.getvalue()
 
 
