@@ -30,6 +30,7 @@ VERBS = {
     "probe": "how good are a model's features on other pictures, without training it?",
     "speed": "how fast is a model here, and how much memory does it take?",
     "predict": "classify pictures",
+    "inspect": "look into a model: where its answers come from, what its layers do",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",
     "recipes": "list the training recipes, or show one",

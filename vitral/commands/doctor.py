@@ -19,6 +19,7 @@ EXTRAS = {
     "scikit-learn": "sklearn",
     "tensorboard": "tensorboard",
     "scipy": "robustness",
+    "matplotlib": "inspect",
     "huggingface-hub": "hub",
     "timm": "timm",
     "transformers": "transformers",

@@ -44,7 +44,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[
     from vitral.overrides import override
     from vitral.serving.predictor import load
 
-    paths = [path for words in arguments.pictures for path in _expand(words)]
+    paths = [path for words in arguments.pictures for path in expand(words)]
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     max_pixels = override(DataConfig(), section(arguments, "data.")).max_pixels
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
@@ -74,7 +74,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[
     return (DataError.exit_code if bad else 0), answers
 
 
-def _expand(words: str) -> list[str]:
+def expand(words: str) -> list[str]:
     """The files that one argument stands for, in order of their names."""
     if not words:
         raise UsageError("a picture's path is empty: name a file, a folder or a pattern.")

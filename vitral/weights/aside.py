@@ -39,7 +39,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error
         free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
         raise StorageError(
-            f"cannot write the model folder {folder} ({reason}): {free / 1e6:.1f} MB are free; "
+            f"cannot write the folder {folder} ({reason}): {free / 1e6:.1f} MB are free; "
             f"what was there before is untouched."
         ) from error
     finally:
