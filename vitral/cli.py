@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": "measure a model on labelled pictures",
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
+    "benchmark": "VTAB-1k's 19 tasks, or the papers' transfer sets, beside the published numbers",
     "predict": "classify pictures",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",

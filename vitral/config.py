@@ -164,6 +164,10 @@ class AugmentationConfig:
         "inception: random area and shape; resize-random: resize, then cut at a random place; none: as in evaluation",
     ] = "inception"
     min_area: Annotated[float, "smallest area of an inception crop, as a share of the picture"] = 0.05
+    resize: Annotated[
+        int | Size | None,
+        "of resize-random: what is cut from, as shorter side or HEIGHTxWIDTH; none: resized as in evaluation",
+    ] = None
     padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
@@ -175,6 +179,8 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.min_area <= 1, f"min_area must be above 0 and at most 1, not {self.min_area:g}")
+        sizes = self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)
+        require(all(1 <= size <= 16384 for size in sizes), f"resize must be 1 to 16384 pixels, not {self.resize}")
         require(0 <= self.padding <= 1024, f"padding must be 0 to 1024 pixels, not {self.padding}")
         require(
             0 <= self.randaugment_layers <= 16,
