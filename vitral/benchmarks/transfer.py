@@ -67,6 +67,7 @@ def _entry(name: str, recipe: str, rates: tuple[float, ...], held_out: float) ->
         recipe=recipe,
         rates=rates,
         held_out=held_out,
+        known=name == "imagenet",
         real=_real if name == "imagenet" else lambda _: None,
     )
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, given
+from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, given
 from vitral.console import Screen
 from vitral.errors import MissingInputError, UsageError
 
@@ -51,6 +51,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add_settings(
         parser.add_argument_group("settings of fine-tuning"), {k: v for k, v in SHORT.items() if k != "--freeze"}
     )
+    add_settings(parser.add_argument_group("preprocessing (default: squashed to the model's size)"), PREPROCESSING)
     add_settings(parser.add_argument_group("tables of --own"), {k: v for k, v in DATA.items() if k != "--multi-label"})
 
 
@@ -68,12 +69,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         raise MissingInputError(f"{arguments.data!r} is no folder: give the one that holds the data sets with --data.")
     benchmark = BENCHMARKS[arguments.benchmark]
     entries = _entries(benchmark, arguments)
-    words = given(arguments, "training.", "optimizer.", "model.", "runtime.")
+    words = given(arguments, "training.", "optimizer.", "model.", "runtime.", "preprocessing.")
     if arguments.steps is not None:
         words["schedule.duration"] = Duration(arguments.steps, "steps")
     model = load(arguments.model, words.get("runtime.device", "auto"))
     protocol = arguments.protocol or _protocol(model.device.type, screen)
-    if protocol in ("linear", "knn") and set(words) - {"runtime.device", "runtime.workers"}:
+    if protocol in ("linear", "knn") and any(not name.startswith(("runtime.", "preprocessing.")) for name in words):
         raise UsageError(f"the protocol {protocol} trains nothing: leave the settings of fine-tuning out.")
     name = Path(arguments.model).resolve().name if Path(arguments.model).exists() else arguments.model.replace("/", "-")
     folder = Path(arguments.out or f"runs/{benchmark.name}-{name}-{protocol}")

@@ -106,7 +106,7 @@ def _folder(path: Path) -> dict[str, Part]:
             file = Path(base) / name
             if file.is_file() and not file.is_symlink():
                 inner = file.relative_to(path).as_posix()
-                found[inner] = Part(Plain(file), inner, 0, file.stat().st_size)
+                found[inner] = Part(Plain(file), "", 0, file.stat().st_size)
     return found
 
 
@@ -156,5 +156,5 @@ def _zip(path: Path) -> dict[str, Part]:
             lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
             deflated = info.file_size if info.compress_type == zipfile.ZIP_DEFLATED else None
             start = info.header_offset + LOCAL_HEADER + lengths
-            found[info.filename] = Part(Plain(path), info.filename, start, info.compress_size, deflated)
+            found[info.filename] = Part(Plain(path), info.filename, start, info.compress_size, deflated, info.CRC)
     return found

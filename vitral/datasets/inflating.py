@@ -38,7 +38,7 @@ class Inflating:
         self.path = path
         self._states = [State(0, 0, zlib.decompressobj(GZIP))]
         self.size = 0
-        for state in self._run(self._states[0]):
+        for state in self._run(State(0, 0, zlib.decompressobj(GZIP))):
             if state.made - self._states[-1].made >= EVERY and not state.inflater.eof:
                 self._states.append(State(state.made, state.position, state.inflater.copy()))
             self.size = state.made
@@ -65,6 +65,12 @@ class Inflating:
             file.seek(position)
             while chunk := file.read(CHUNK):
                 while chunk:
+                    if not begun:  # between streams, and after the last, there may be zeros, as tapes are padded
+                        rest = chunk.lstrip(b"\0")
+                        position += len(chunk) - len(rest)
+                        chunk = rest
+                        if not chunk:
+                            break
                     begun = True
                     part = inflater.decompress(chunk)
                     made += len(part)
@@ -75,8 +81,5 @@ class Inflating:
                     yield State(made, position, inflater)
                     if inflater.eof:
                         begun, inflater = False, zlib.decompressobj(GZIP)
-                        rest = chunk.lstrip(b"\0")  # tapes are padded with zeros
-                        position += len(chunk) - len(rest)
-                        chunk = rest
         if begun or made == 0:
             raise EOFError("truncated")

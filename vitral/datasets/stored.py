@@ -67,9 +67,10 @@ class Part(Stored):
 
     Args:
         whole: what it is part of.
-        name: what the part is called.
+        name: what the part is called; nothing if it is all of a file.
         offset, length: in bytes.
         deflated: the length in bytes after inflating, where the range holds a raw deflate stream, as in a ZIP.
+        checksum: CRC-32 of the bytes, where it is known.
     """
 
     whole: Bytes = field(repr=False)
@@ -77,9 +78,10 @@ class Part(Stored):
     offset: int
     length: int
     deflated: int | None = None
+    checksum: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.whole.path}: {self.name}"
+        return f"{self.whole.path}: {self.name}" if self.name else str(self.whole.path)
 
     @property
     def size(self) -> int:
@@ -97,6 +99,8 @@ class Part(Stored):
             raise UnreadableImageError(str(self), reason) from None
         if len(data) != self.size:
             raise UnreadableImageError(str(self), "truncated")
+        if self.checksum is not None and zlib.crc32(data) != self.checksum:
+            raise UnreadableImageError(str(self), "damaged (checksum)")
         return data
 
 

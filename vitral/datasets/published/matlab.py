@@ -25,8 +25,9 @@ def matrices(source: Path | bytes, name: str = "") -> dict[str, Any]:
         raise UnavailableError(f"reading {shown!r} needs scipy: pip install 'vitral[mat]'") from None
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
-        return dict(loadmat(io.BytesIO(data)))
     except OSError as error:
         raise MissingInputError(f"cannot read {shown!r}: {error.strerror or error}.") from None
+    try:
+        return dict(loadmat(io.BytesIO(data)))
     except Exception as error:  # damaged bytes raise nearly anything within scipy
         raise DataError(f"{shown!r} is damaged or no MATLAB file ({type(error).__name__}): fetch it again.") from None
