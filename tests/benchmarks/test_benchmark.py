@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.datasets.formats import png, write_prepared
+from tests.datasets.formats import jpeg, png, write_prepared
+from tests.datasets.test_published import cifar_files, write_imagenet
 from tests.pictures import write_folder
 from vitral.benchmarks import BENCHMARKS
 from vitral.benchmarks.benchmark import means
@@ -18,6 +20,8 @@ from vitral.benchmarks.protocols import _held_out, _thinned
 from vitral.cli import main
 from vitral.config import Preprocessing
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
+from vitral.datasets.named import NAMED
+from vitral.datasets.published import PUBLISHED
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.recipes import RECIPES
 from vitral.serving.predictor import Model
@@ -144,12 +148,26 @@ def test_own_pictures_stand_beside_the_published_tasks(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = write_folder(tmp_path / "colours", {"train": 6, "val": 2, "test": 4})
-    made = run("vtab", model, "--own", pictures, "--own", f"twice={pictures}", "--protocol", "linear", "--out",
-               tmp_path / "out", "--tasks", "own/twice,own/colours", capsys=capsys)  # fmt: skip
-    assert set(made["results"]) == {"own/twice", "own/colours"}
+    words = ("vtab", model, "--own", pictures, "--own", f"twice={pictures}", "--out", tmp_path / "out")
+    made = run(*words, "--protocol", "knn", "--tasks", "own/twice,own/colours", capsys=capsys)
+    assert list(made["results"]) == ["own/twice", "own/colours"]
     assert made["results"]["own/colours"]["train_count"] == 24
     assert made["results"]["own/colours"]["top1"] == made["results"]["own/twice"]["top1"]
     assert (made["mean"], made["groups"]) == (None, {})
+    others = write_folder(tmp_path / "others" / "colours", {"train": 6, "test": 4})
+    told = run("vtab", model, "--own", others, "--out", tmp_path / "out", "--protocol", "knn", code=2, capsys=capsys)
+    assert "own/colours of other pictures" in told["error"]["message"]
+
+
+def test_the_linear_protocol_is_the_probe_of_squashed_pictures(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = write_folder(tmp_path / "colours", {"train": 3, "val": 1, "test": 2}, size=(9, 17))
+    made = run("vtab", model, "--own", pictures, "--protocol", "linear", "--out", tmp_path / "out", capsys=capsys)
+    assert main(["probe", str(model), str(pictures), "--method", "linear", "--resize", "8x8", "--json"]) == 0
+    probed = json.loads(capsys.readouterr().out)["linear"]
+    line = made["results"]["own/colours"]
+    assert (line["top1"], line["weight_decay"]) == (probed["linear"], probed["weight_decay"])
 
 
 @pytest.mark.parametrize("protocol", ["paper", "finetune"])
@@ -184,12 +202,52 @@ def test_wrong_requests_are_one_sentence(
 
 
 def test_a_damaged_set_is_named_and_the_others_are_measured(
-    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "data"
-    shutil.copytree(data, folder)
-    (folder / "cifar-100-binary.tar.gz").write_bytes(b"no archive")
-    words = ("vtab", model, "--data", folder, "--tasks", "cifar100,dtd", "--protocol", "knn", "--out", tmp_path / "out")
-    made = run(*words, code=65, capsys=capsys)
-    assert list(made["results"]) == ["dtd"]
+    (tmp_path / "cifar-100-binary.tar.gz").write_bytes(b"no archive")
+    pictures = write_folder(tmp_path / "colours", {"train": 3, "test": 2})
+    made = run("vtab", model, "--data", tmp_path, "--own", pictures, "--tasks", "cifar100,own/colours", "--protocol",
+               "knn", "--out", tmp_path / "out", code=65, capsys=capsys)  # fmt: skip
+    assert list(made["results"]) == ["own/colours"]
     assert "damaged or no archive" in made["failed"]["cifar100"]
+
+
+# Transfer -------------------------------------------------------------------------------------------
+
+
+def test_the_paper_s_rates_are_tried_and_the_best_is_taken_on_all_of_train(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = PUBLISHED["cifar10"]
+    monkeypatch.setitem(PUBLISHED, "cifar10", replace(whole, sizes={"train": 100, "test": 20}))
+    cifar_files(tmp_path, coarse=False, count=20)
+    made = run("transfer", model, "--data", tmp_path, "--tasks", "cifar10", "--protocol", "paper", "--steps", "1",
+               "--batch-size", "4", "--image-size", "8", "--out", tmp_path / "out", capsys=capsys)  # fmt: skip
+    line = made["results"]["cifar10"]
+    assert list(line["tried"]) == ["0.001", "0.003", "0.01", "0.03"]
+    assert line["tried"][f"{line['learning_rate']:g}"] == max(line["tried"].values())
+    assert (line["count"], line["train_count"]) == (20, 100)
+    tried = json.loads((tmp_path / "out/runs/cifar10/rate-0.03/data.json").read_text())["splits"]
+    assert {name: split["count"] for name, split in tried.items()} == {"train": 98, "validation": 2}
+    assert made["published"]["columns"]["B/16 i21k"]["cifar10"] == 98.95
+
+
+def test_a_model_of_imagenet_is_measured_as_it_is_with_real_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PUBLISHED, "imagenet2012", replace(PUBLISHED["imagenet2012"], sizes={"validation": 4}))
+    monkeypatch.setitem(NAMED, "imagenet", replace(NAMED["imagenet"], classes=3))
+    write_imagenet(tmp_path)
+    torch.manual_seed(0)
+    network = VisionTransformer(ViTConfig(4, 16, 1, 32, 2, (8, 8), 3))
+    torch.nn.init.normal_(network.head.weight)
+    names = ["n03000000", "n01000000", "n02000000"]  # the model's own order
+    model = Model(network, Preprocessing((8, 8), (8, 8)), names)
+    guesses = [model.predict(jpeg(n), top=1)[0].label for n in (1, 2, 3, 4)]
+    real = [[names.index(guesses[0])], [], [(names.index(guesses[2]) + 1) % 3], [0, 1, 2]]
+    (tmp_path / "real.json").write_text(json.dumps(real))
+    made = run("transfer", model.save(tmp_path / "model"), "--data", tmp_path, "--tasks", "imagenet", "--protocol",
+               "knn", "--out", tmp_path / "out", capsys=capsys)["results"]["imagenet"]  # fmt: skip
+    truth = ["n02000000", "n03000000", "n01000000", "n03000000"]
+    assert made["top1"] == sum(a == b for a, b in zip(guesses, truth, strict=True)) / 4
+    assert (made["real_top1"], made["real_count"]) == (2 / 3, 3)

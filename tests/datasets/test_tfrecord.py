@@ -104,6 +104,12 @@ def test_a_prepared_split_is_read_by_position_over_its_shards(tmp_path: Path) ->
     pictures = [e.picture for e in examples]
     assert all(isinstance(picture, Part) for picture in pictures)
     assert [picture.read() for picture in pictures] == [png(i) for i in (6, 0, 2, 3)]
+    assert [str(picture).split(": ")[1] for picture in pictures] == [
+        "record 2 x",
+        "record 0 x",
+        "record 0 x",
+        "record 1 x",
+    ]
     assert class_names(folder) is None
     (folder / "label.labels.txt").write_text("a\nb\nc\n")
     assert class_names(folder) == ("a", "b", "c")

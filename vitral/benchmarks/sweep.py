@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitral.benchmarks.benchmark import Benchmark, Entry
+from vitral.benchmarks.benchmark import OWN, Benchmark, Entry
 from vitral.benchmarks.protocols import PROTOCOLS, Asked, StoppedError, as_it_is, knows
 from vitral.errors import MissingInputError, StorageError, UsageError, VitralError
 from vitral.files import replace_durably
@@ -53,6 +53,7 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
     outcome = Outcome({str(line["task"]): line for line in table.read()})
     for entry in entries:
         if entry.name in outcome.results:
+            _require_same_pictures(entry, outcome.results[entry.name], asked.folder)
             asked.screen.decide(f"{entry.name}: measured before, {outcome.results[entry.name]['top1']:.2%}")
             continue
         try:
@@ -70,11 +71,20 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
         if made is None:
             outcome.missing[entry.name] = entry.where
             continue
-        outcome.results[entry.name] = {"task": entry.name, "group": entry.group, **made}
+        own = {"source": entry.where} if entry.group == OWN else {}
+        outcome.results[entry.name] = {"task": entry.name, "group": entry.group, **made, **own}
         table.append(outcome.results[entry.name])
         asked.screen.end_progress()
         asked.screen.say(f"{entry.name}: {made['top1']:.2%} of {made['count']:,} pictures")
     return outcome
+
+
+def _require_same_pictures(entry: Entry, line: Mapping[str, Any], folder: Path) -> None:
+    if entry.group == OWN and line.get("source") != entry.where:
+        raise UsageError(
+            f"{folder} holds {entry.name} of other pictures ({line.get('source')}): give these another name, like "
+            f"--own other={entry.where}."
+        )
 
 
 def _measure(entry: Entry, protocol: str, asked: Asked) -> dict[str, Any] | None:

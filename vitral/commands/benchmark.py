@@ -121,7 +121,8 @@ def _own(arguments: argparse.Namespace) -> list[Entry]:
         name, equals, path = word.partition("=")
         if not equals or Path(word).exists():
             path, name = word, Path(word).resolve().stem
-        made.append(Entry(f"own/{name}", OWN, partial(_read_own, path, given(arguments, "data."))))
+        reading = partial(_read_own, path, given(arguments, "data."))
+        made.append(Entry(f"own/{name}", OWN, reading, where=str(Path(path).resolve())))
     return made
 
 
@@ -170,7 +171,7 @@ def _show(document: dict[str, Any], benchmark: Benchmark, screen: Screen) -> Non
                 rows.append(("  its ReaL labels", "", *shown, *_others(benchmark, "real")))
     for name, made in {**document["groups"], "mean": document["mean"]}.items():
         if made is not None and benchmark.groups:
-            published = _means(benchmark, name)
+            published = _means(benchmark, name, results)
             rows.append((f"mean of {name}" if name != "mean" else "mean of all", "", f"{made['top1']:.2%}",
                          f"{made['tasks']} of {made['of']} tasks", *published))  # fmt: skip
     if rows:
@@ -189,8 +190,10 @@ def _others(benchmark: Benchmark, task: str) -> list[str]:
     return ["" if value is None else f"{value:g}" for value in values]
 
 
-def _means(benchmark: Benchmark, group: str) -> list[str]:
+def _means(benchmark: Benchmark, group: str, results: dict[str, Any]) -> list[str]:
+    """The published means over the tasks that were measured, so that both are of the same ones."""
     from vitral.benchmarks.benchmark import means
 
-    made = [means(benchmark.published[column], benchmark).get(group) for column in benchmark.shown]
+    columns = [{k: v for k, v in benchmark.published[column].items() if k in results} for column in benchmark.shown]
+    made = [means(column, benchmark).get(group) for column in columns]
     return ["" if mean is None else f"{mean[0]:.1f}" for mean in made]

@@ -16,6 +16,10 @@ import numpy as np
 from vitral.errors import UnreadableImageError
 
 
+LARGEST = 1 << 31
+"""Bytes of the largest part that is read: a damaged or malicious size must not fill the memory."""
+
+
 class Stored(ABC):
     """A picture inside something larger; `str` of it says where: "archive.tar: member"."""
 
@@ -90,6 +94,10 @@ class Part(Stored):
 
     def read(self) -> bytes:
         """The bytes."""
+        if max(self.size, self.length) > LARGEST:
+            raise UnreadableImageError(
+                str(self), f"it has {self.size:,} bytes, more than the {LARGEST:,} that are read"
+            )
         try:
             data = self.whole.at(self.offset, self.length)
             if len(data) == self.length and self.deflated is not None:

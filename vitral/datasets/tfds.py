@@ -22,6 +22,9 @@ INFO = "dataset_info.json"
 IMAGE = "image"
 """The feature that holds the picture, in every data set that is read."""
 
+FILE_NAMES = ("file_name", "filename", "image/file_name", "id")
+"""Features that hold what the picture was called."""
+
 
 def find_prepared(folder: Path, name: str, config: str = "") -> Path | None:
     """The newest prepared version of a data set below `folder`; `None` if there is none."""
@@ -114,8 +117,17 @@ def _example(features: dict[str, Any], path: Path, i: int, offset: int) -> Examp
     if not isinstance(picture, list) or len(picture) != 1:
         raise DataError(f"record {i} of {str(path)!r} has no picture {IMAGE!r}: this is another data set.")
     blob: Blob = picture[0]
-    source: Source = Part(Plain(path), f"record {i}", offset + blob.offset, len(blob.data))
+    source: Source = Part(Plain(path), f"record {i}{_named(features)}", offset + blob.offset, len(blob.data))
     return Example(source, {name: _plain(value) for name, value in features.items()})
+
+
+def _named(features: dict[str, Any]) -> str:
+    """The original file's name, where the record has it, for messages and for what goes by it."""
+    for name in FILE_NAMES:
+        value = features.get(name)
+        if isinstance(value, list) and value:
+            return f" {value[0].data.decode(errors='backslashreplace')}"
+    return ""
 
 
 def _plain(value: Any) -> Any:

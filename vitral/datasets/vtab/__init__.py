@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL.PngImagePlugin import PngImageFile
 
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Source, Split
 from vitral.datasets.published import PUBLISHED, Located, locate
@@ -124,6 +123,8 @@ class Brightened(Stored):
         """Grey pixels [height, width]."""
         read = self.picture.read() if isinstance(self.picture, Stored) else self.picture
         if isinstance(read, bytes):
+            from PIL.PngImagePlugin import PngImageFile  # whoever only lists pictures does not wait for it
+
             try:
                 read = np.asarray(PngImageFile(io.BytesIO(read)).convert("L"))
             except Exception as error:  # arbitrary bytes raise nearly anything within Pillow
