@@ -160,8 +160,9 @@ def test_own_pictures_stand_beside_the_published_tasks(
 
 
 def test_the_linear_protocol_is_the_probe_of_squashed_pictures(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("vitral.evaluators.probe.DECAYS", (1.0, 0.1))  # two, for speed
     pictures = write_folder(tmp_path / "colours", {"train": 3, "val": 1, "test": 2}, size=(9, 17))
     made = run("vtab", model, "--own", pictures, "--protocol", "linear", "--out", tmp_path / "out", capsys=capsys)
     assert main(["probe", str(model), str(pictures), "--method", "linear", "--resize", "8x8", "--json"]) == 0

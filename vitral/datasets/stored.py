@@ -15,7 +15,6 @@ import numpy as np
 
 from vitral.errors import UnreadableImageError
 
-
 LARGEST = 1 << 31
 """Bytes of the largest part that is read: a damaged or malicious size must not fill the memory."""
 
