@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
 from tests.datasets.formats import encoded, jpeg, norb, png, write_prepared, write_tar, write_zip
-from vitral.config import DataConfig
+from vitral.cli import main
+from vitral.config import DataConfig, Preprocessing
 from vitral.data.decode import decode
 from vitral.datasets import read
 from vitral.datasets.published import (
@@ -32,6 +34,8 @@ from vitral.datasets.published import norb as small
 from vitral.datasets.published.imagenet import imagenet
 from vitral.datasets.records import Records
 from vitral.errors import DataError, MissingInputError, UsageError
+from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.serving.predictor import Model
 
 RNG = np.random.default_rng(0)
 
@@ -376,6 +380,31 @@ def test_a_published_set_is_pictures_by_its_name(tmp_path: Path) -> None:
         read(DataConfig(path=f"pets:{tmp_path}"))
     with pytest.raises(MissingInputError, match="is no folder"):
         read(DataConfig(path="pets:/nowhere/at/all"))
+
+
+@pytest.mark.usefixtures("tiny_cifar")
+def test_a_published_set_is_checked_and_measured_like_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = cifar_files(tmp_path, coarse=False)
+    assert main(["data", "check", f"cifar10:{tmp_path}", "--json", "--report", str(tmp_path / "page.html")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(sum(of_class.values()) for of_class in found["counts"].values()) == 24
+    assert main(["data", "check", f"cifar10:{tmp_path}", "--json", "--write-clean", str(tmp_path / "c.csv")]) == 2
+    assert "inside an archive" in json.loads(capsys.readouterr().out)["error"]["message"]
+    torch.manual_seed(0)
+    network = VisionTransformer(ViTConfig(4, 16, 1, 32, 2, (8, 8), 10))
+    torch.nn.init.normal_(network.head.weight)
+    model = Model(network, Preprocessing((8, 8), (8, 8)), [f"c{k}" for k in range(10)])
+    folder = model.save(tmp_path / "model")
+    table = tmp_path / "predictions.csv"
+    words = ["evaluate", str(folder), f"cifar10:{tmp_path}", "--device", "cpu", "--json", "--predictions", str(table)]
+    assert main(words) == 0
+    pixels, truth = held["test_batch.bin"]
+    guesses = [model.predict(picture.transpose(1, 2, 0), top=1)[0].label for picture in pixels]
+    right = sum(guess == f"c{label}" for guess, label in zip(guesses, truth, strict=True))
+    assert json.loads(capsys.readouterr().out)["top1"] == right / 4
+    assert [line.split(",")[2] for line in table.read_text().splitlines()[1:]] == guesses
 
 
 def test_a_set_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ EXTRAS = {
     # package: extra
     "pyarrow": "parquet",
     "scikit-learn": "sklearn",
+    "scipy": "mat",
     "tensorboard": "tensorboard",
     "huggingface-hub": "hub",
     "timm": "timm",
