@@ -16,15 +16,19 @@ from tests.datasets.test_published import cifar_files, write_imagenet
 from tests.pictures import write_folder
 from vitral.benchmarks import BENCHMARKS
 from vitral.benchmarks.benchmark import means
-from vitral.benchmarks.protocols import _held_out, _thinned
+from vitral.benchmarks.protocols import Asked, _held_out, _thinned, by_paper
 from vitral.cli import main
-from vitral.config import Preprocessing
+from vitral.config import DataConfig, Preprocessing
+from vitral.console import Screen
+from vitral.datasets import read
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.named import NAMED
 from vitral.datasets.published import PUBLISHED
 from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.planning import Plan
 from vitral.recipes import RECIPES
-from vitral.serving.predictor import Model
+from vitral.run import Result
+from vitral.serving.predictor import Model, load
 
 
 @pytest.mark.parametrize(
@@ -148,12 +152,18 @@ def test_own_pictures_stand_beside_the_published_tasks(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = write_folder(tmp_path / "colours", {"train": 6, "val": 2, "test": 4})
-    words = ("vtab", model, "--own", pictures, "--own", f"twice={pictures}", "--out", tmp_path / "out")
-    made = run(*words, "--protocol", "knn", "--tasks", "own/twice,own/colours", capsys=capsys)
+    words = ("--own", pictures, "--own", f"twice={pictures}", "--out", tmp_path / "out")
+    made = run("vtab", model, *words, "--protocol", "knn", "--tasks", "own/twice,own/colours", capsys=capsys)
     assert list(made["results"]) == ["own/twice", "own/colours"]
     assert made["results"]["own/colours"]["train_count"] == 24
     assert made["results"]["own/colours"]["top1"] == made["results"]["own/twice"]["top1"]
     assert (made["mean"], made["groups"]) == (None, {})
+    with (tmp_path / "out" / "results.jsonl").open("a") as file:
+        file.write('{"task": "own/torn", "to')  # as a crash leaves it
+    third = run("vtab", model, "--own", f"third={pictures}", *words[4:], "--protocol", "knn", capsys=capsys)
+    assert set(third["results"]) == {"own/twice", "own/colours", "own/third"}
+    again = run("vtab", model, "--own", f"third={pictures}", *words[4:], "--protocol", "knn", capsys=capsys)
+    assert again["results"] == third["results"]
     others = write_folder(tmp_path / "others" / "colours", {"train": 6, "test": 4})
     told = run("vtab", model, "--own", others, "--out", tmp_path / "out", "--protocol", "knn", code=2, capsys=capsys)
     assert "own/colours of other pictures" in told["error"]["message"]
@@ -211,6 +221,60 @@ def test_a_damaged_set_is_named_and_the_others_are_measured(
                "knn", "--out", tmp_path / "out", code=65, capsys=capsys)  # fmt: skip
     assert list(made["results"]) == ["own/colours"]
     assert "damaged or no archive" in made["failed"]["cifar100"]
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "resize", "flip"),
+    [
+        ("dtd", "resize-random", (448, 448), True),
+        ("smallnorb_azimuth", "resize-random", (448, 448), False),
+        ("kitti_distance", "none", None, True),
+        ("dsprites_location", "none", None, False),
+    ],
+)
+def test_the_paper_s_protocol_is_table_4_with_bit_s_exceptions(
+    name: str, crop: str, resize: tuple[int, int] | None, flip: bool, model: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plans: list[Plan] = []
+
+    def instead(plan: Plan, folder: Path, *_: object) -> Result:
+        plans.append(plan)
+        return Result(folder, folder / "model", {"test": {"top1": 0.5, "count": 1, "unreadable": 0}}, True)
+
+    monkeypatch.setattr("vitral.benchmarks.protocols.start", instead)
+    (entry,) = [entry for entry in BENCHMARKS["vtab"].entries if entry.name == name]
+    folder = write_folder(tmp_path / "colours", {"train": 4, "val": 2, "test": 3})
+    pictures = read(DataConfig(path=str(folder)))
+    asked = Asked(load(model), str(model), {}, tmp_path, tmp_path, Screen(quiet=True))
+    by_paper(entry, pictures, asked)
+    by_paper(entry, pictures, replace(asked, words={"model.image_size": (192, 192)}))
+    config = plans[0].config
+    assert config.optimizer == replace(config.optimizer, name="sgd", learning_rate=0.01, momentum=0.9, clip_norm=1.0)
+    assert (str(config.schedule.duration), config.schedule.decay, config.training.batch_size) == (
+        "2500 steps",
+        "cosine",
+        512,
+    )
+    assert (config.preprocessing.crop, config.preprocessing.resize) == ((384, 384), (384, 384))
+    augmentation = config.augmentation
+    assert (augmentation.crop, augmentation.resize, augmentation.flip) == (crop, resize, flip)
+    assert {split: len(part) for split, part in plans[0].dataset.splits.items()} == {"train": 18, "test": 9}
+    smaller = plans[1].config
+    assert (smaller.preprocessing.crop, smaller.preprocessing.resize) == ((192, 192), (192, 192))
+    assert smaller.augmentation.resize == (resize and (224, 224))
+
+
+def test_a_signal_stops_the_sweep_and_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def instead(plan: Plan, folder: Path, *_: object) -> Result:
+        return Result(folder, folder / "model", {}, False, 15)
+
+    monkeypatch.setattr("vitral.benchmarks.protocols.start", instead)
+    pictures = write_folder(tmp_path / "colours", {"train": 4, "test": 3})
+    words = ("--own", pictures, "--own", f"b={pictures}", "--protocol", "finetune", "--out", tmp_path / "out")
+    assert run("vtab", model, *words, code=143, capsys=capsys)["results"] == {}
 
 
 # Transfer -------------------------------------------------------------------------------------------

@@ -168,6 +168,12 @@ def test_textures_are_those_of_the_first_partition(tmp_path: Path) -> None:
     assert (found.classes, labels(found.splits["train"])) == (("banded", "woven"), [0, 1])
     assert labels(found.splits["validation"]) == [1]
     assert found.splits["train"].keys == ["banded/banded_1.jpg", "woven/woven_1.jpg"]
+    tiny = Published("dtd", {"train": 2}, oxford.textures)
+    (tmp_path / "dtd").mkdir()  # a folder for each set is as good as one for all
+    (tmp_path / "dtd-r1.0.1.tar.gz").rename(tmp_path / "dtd" / "dtd-r1.0.1.tar.gz")
+    again = locate(tiny, tmp_path)
+    assert again is not None
+    assert again.where == str(tmp_path / "dtd" / "dtd-r1.0.1.tar.gz")
 
 
 # Digits, toys, sprites ------------------------------------------------------------------------------

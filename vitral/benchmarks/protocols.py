@@ -36,7 +36,7 @@ HEADLINE = {"linear": "linear", "knn": "1nn"}
 """The number of a probe that stands for it."""
 
 MOST_PROBED = 50
-"""Training pictures of a class that probes use at most; only ImageNet and CIFAR have more."""
+"""Training pictures of a class that probes use at most (our choice, so that they take minutes)."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Asked:
         """Threads that read pictures."""
         return threads(self.words.get("runtime.workers"))
 
-    def squashing(self) -> Model:
-        """The model with pictures squashed to its input, where nothing else was asked for."""
+    def prepared(self, **usual: Any) -> Model:
+        """The model with the preprocessing that was asked for, and else with what is usual."""
         prefix = "preprocessing."
         words = {name.removeprefix(prefix): value for name, value in self.words.items() if name.startswith(prefix)}
-        return self.model.with_preprocessing(**{"resize": self.model.preprocessing.crop, **words})
+        return self.model.with_preprocessing(**usual | words)
 
 
 class StoppedError(Exception):
@@ -87,9 +87,13 @@ def probed(method: str) -> Measure:
     """A measure by the probe of that name."""
 
     def measure(entry: Entry, dataset: Dataset, asked: Asked) -> dict[str, Any]:
-        dataset = _thinned(dataset)
+        whole, dataset = len(dataset.splits[TRAIN]), _thinned(dataset)
+        if len(dataset.splits[TRAIN]) < whole:
+            learnt = f"{len(dataset.splits[TRAIN]):,} of {whole:,} pictures"
+            asked.screen.decide(f"{entry.name}: probes learn from {learnt}, {MOST_PROBED} of each class at most")
+        model = asked.prepared(resize=asked.model.preprocessing.crop)
         asked.screen.progress(f"{entry.name}: features of {sum(map(len, dataset.splits.values())):,} pictures")
-        found, tested, unreadable = probing(asked.squashing(), dataset, asked.workers, DataConfig().max_pixels)
+        found, tested, unreadable = probing(model, dataset, asked.workers, DataConfig().max_pixels)
         _tell(unreadable, asked.screen)
         if not len(found.train) or not len(found.test):
             raise DataError("no picture to learn from or to measure on could be read.")
@@ -150,7 +154,7 @@ def as_it_is(entry: Entry, dataset: Dataset, asked: Asked) -> dict[str, Any]:
     test = dataset.splits[TEST]
     split = Split(test.sources, [tuple(index[dataset.classes[k]] for k in labels) for labels in test.labels])
     asked.screen.progress(f"{entry.name}: measuring {len(split):,} pictures")
-    result = evaluate_split(asked.model, split, asked.workers, DataConfig().max_pixels)
+    result = evaluate_split(asked.prepared(), split, asked.workers, DataConfig().max_pixels)
     assert result is not None
     made = {"top1": result.metrics["top1"], "count": len(split), "unreadable": len(result.unreadable), "as_it_is": True}
     return made | _real(entry, split, result.logits, asked.model, asked)

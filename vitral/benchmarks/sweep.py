@@ -50,7 +50,8 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
     """
     _describe(asked.folder, _identity(benchmark, protocol, asked))
     table = JsonLines(asked.folder / RESULTS)
-    outcome = Outcome({str(line["task"]): line for line in table.read()})
+    _cut_torn_line(table)
+    outcome = Outcome({str(line["task"]): line for line in table.read() if line.keys() >= {"task", "top1", "count"}})
     for entry in entries:
         if entry.name in outcome.results:
             _require_same_pictures(entry, outcome.results[entry.name], asked.folder)
@@ -77,6 +78,12 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
         asked.screen.end_progress()
         asked.screen.say(f"{entry.name}: {made['top1']:.2%} of {made['count']:,} pictures")
     return outcome
+
+
+def _cut_torn_line(table: JsonLines) -> None:
+    """Forget what a crash tore, so that the next line does not continue it."""
+    if table.path.exists():
+        table.cut(table.path.read_bytes().rfind(b"\n") + 1)
 
 
 def _require_same_pictures(entry: Entry, line: Mapping[str, Any], folder: Path) -> None:

@@ -99,8 +99,8 @@ PUBLISHED: dict[str, Published] = {
 
 
 def locate(published: Published, folder: Path) -> Located | None:
-    """The data set, from its prepared copy `folder`/NAME[/CONFIG]/VERSION, or from its authors' files in `folder` or
-    `folder`/NAME; `None` if neither is there.
+    """The data set, from its prepared copy `folder`/NAME[/CONFIG]/VERSION, or from its authors' files in `folder`/NAME
+    or `folder`; `None` if neither is there.
 
     Raises:
         DataError: what is there is damaged, or has other sizes than the published set.
@@ -110,7 +110,7 @@ def locate(published: Published, folder: Path) -> Located | None:
     if prepared is not None:
         found: Located | None = Located(str(prepared), read_prepared(prepared), class_names(prepared))
     else:
-        places = [place for place in (folder, folder / published.name) if place.is_dir()]
+        places = [place for place in (folder / published.name, folder) if place.is_dir()]
         made = (published.archive(place) for place in places) if published.archive else iter(())
         found = next((located for located in made if located is not None), None)
     if found is not None:

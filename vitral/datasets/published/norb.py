@@ -44,7 +44,7 @@ def _split(folder: Path, name: str) -> Records:
     pictures, info = arrays["dat"], arrays["info"]
     if pictures.ndim != 4 or info.ndim != 2 or len(pictures) != len(info) or info.shape[1] < 4:
         raise DataError(f"the files {name}-dat and -info in {str(folder)!r} do not go together: fetch them again.")
-    left = pictures[:, 0]  # the first of the two cameras, as in TensorFlow Datasets
+    left = np.ascontiguousarray(pictures[:, 0])  # the first of the two cameras, as in TensorFlow Datasets
 
     def read(positions: Sequence[int]) -> list[Example]:
         found = []
