@@ -45,7 +45,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", help="folder of the results (default: runs/BENCHMARK-MODEL-PROTOCOL)"
     )
-    parser.add_argument("--steps", type=float, help="of fine-tuning: other than the protocol's")
+    parser.add_argument("--steps", type=float, help="of fine-tuning: other than the protocol says")
     parser.add_argument("--micro-batch-size", dest="training.micro_batch_size", default=argparse.SUPPRESS,
                         help="of fine-tuning: pictures per forward pass, where the memory is small")  # fmt: skip
     add_settings(
@@ -95,7 +95,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
 
 def _protocol(device: str, screen: Screen) -> str:
-    chosen, reason = ("linear", "fine-tuning 19 times takes weeks") if device == "cpu" else ("paper", "as published")
+    chosen, reason = (
+        ("linear", "fine-tuning at 384 pixels is for a GPU") if device == "cpu" else ("paper", "as published")
+    )
     screen.decide(f"protocol {chosen}, on {device}: {reason} (--protocol)")
     return chosen
 
