@@ -202,14 +202,15 @@ def test_fine_tuning_learns_from_train_and_validation_and_goes_on(
         ((), 2, "--data"),
         (("--data", "/nowhere"), 66, "is no folder"),
         (("--data", ".", "--tasks", "ctd"), 2, "did you mean dtd"),
+        (("--data", str(Path(__file__).parent), "--tasks", "svhn"), 66, "for svhn, say, put there train_32x32.mat"),
         (("--own", "a", "--own", "b/a"), 2, "same name"),
         (("--own", ".", "--protocol", "knn", "--steps", "3"), 2, "trains nothing"),
     ],
 )
 def test_wrong_requests_are_one_sentence(
-    words: tuple[str, ...], code: int, said: str, model: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], code: int, said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in run("vtab", model, *words, code=code, capsys=capsys)["error"]["message"]
+    assert said in run("vtab", model, *words, "--out", tmp_path / "out", code=code, capsys=capsys)["error"]["message"]
 
 
 def test_a_damaged_set_is_named_and_the_others_are_measured(

@@ -88,9 +88,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     for error in outcome.failed.values():
         return error.exit_code, document
     if not outcome.results:
-        raise MissingInputError(
-            f"none of the tasks is in {arguments.data!r}: see the list above for what to put there."
-        )
+        name, where = next(iter(outcome.missing.items()))
+        raise MissingInputError(f"none of the tasks is in {arguments.data!r}: for {name}, say, put there {where}.")
     return 0, document
 
 
@@ -177,9 +176,12 @@ def _show(document: dict[str, Any], benchmark: Benchmark, screen: Screen) -> Non
             rows.append((f"mean of {name}" if name != "mean" else "mean of all", "", f"{made['top1']:.2%}",
                          f"{made['tasks']} of {made['of']} tasks", *published))  # fmt: skip
     if rows:
-        screen.table(
-            ("task", "group", "top-1", "pictures", *benchmark.shown), rows, right=range(2, 4 + len(benchmark.shown))
+        columns, kept = (
+            ("task", "group", "top-1", "pictures", *benchmark.shown),
+            2 if any(row[1] for row in rows) else 1,
         )
+        rows = [(row[0], *row[1:kept], *row[2:]) for row in rows]
+        screen.table((columns[0], *columns[1:kept], *columns[2:]), rows, right=range(kept, len(columns)))
         screen.say(f"columns on the right: {benchmark.source}, in percent; fine-tuned at 384 pixels and more")
     if document["missing"] and not screen.quiet:
         screen.say("\nnot there, so not measured:")
