@@ -29,6 +29,7 @@ VERBS = {
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
     "speed": "how fast is a model here, and how much memory does it take?",
+    "benchmark": "VTAB-1k's 19 tasks, or the papers' transfer sets, beside the published numbers",
     "predict": "classify pictures",
     "inspect": "look into a model: where its answers come from, what its layers do",
     "convert": "write a model in another library's layout",

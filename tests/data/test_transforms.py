@@ -16,6 +16,7 @@ from vitral.data.geometry import inception_box, mirrored
 from vitral.data.preprocessing import prepare
 from vitral.data.random_streams import sample_generator
 from vitral.data.transforms import augment, cut, erase, jitter
+from vitral.errors import UsageError
 
 # A sound sampler fails one of our few tests once in 10,000 changes of the code.
 UNLIKELY = 1e-5
@@ -26,6 +27,18 @@ SMALL = Preprocessing(crop=(24, 24), resize=28)
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_random_cut_may_be_taken_from_another_size_than_evaluation_s() -> None:
+    """VTAB's training pictures are squashed to 448 x 448 and cut to 384, its test pictures squashed to 384."""
+    image, preprocessing = picture(20, 50), Preprocessing((12, 12), (12, 12))
+    larger = prepare(image, Preprocessing((14, 14), (14, 14)))
+    windows = {larger[y : y + 12, x : x + 12].tobytes() for y in range(3) for x in range(3)}
+    augmentation = AugmentationConfig(crop="resize-random", resize=(14, 14))
+    found = {cut(image, np.random.default_rng(k), augmentation, preprocessing).tobytes() for k in range(100)}
+    assert found == windows
+    with pytest.raises(UsageError, match="resize must be 1 to 16384"):
+        AugmentationConfig(resize=(14, 0))
 
 
 def test_inception_boxes_lie_inside_within_area_and_aspect() -> None:

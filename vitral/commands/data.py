@@ -35,7 +35,7 @@ PREVIEW_SIDE = 112
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("action", metavar="check", help="what to do")
-    parser.add_argument("pictures", metavar="PICTURES", nargs="?", help="folder or table of pictures")
+    parser.add_argument("pictures", metavar="PICTURES", nargs="?", help="folder or table of pictures, or NAME:FOLDER")
     parser.add_argument("--fail-on", metavar="|".join(FAIL_ON), help="exit with 65 if such a problem is found")
     parser.add_argument("--report", metavar="FILE.html", help="also write a page with the pictures, for any browser")
     parser.add_argument("--model", help=f"also look for wrong labels, by the features of this: {MODEL}")
@@ -61,9 +61,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.checks import examine, judge
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.datasets import read
+    from vitral.datasets.named import split_name
     from vitral.evaluation import threads
     from vitral.overrides import override
 
+    if arguments.write_clean and split_name(arguments.pictures):
+        raise UsageError("a table names files, and these pictures lie inside an archive: leave --write-clean out.")
     config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), section(arguments, "data."))
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     features = _features_of(arguments.model, runtime, config.max_pixels, screen)

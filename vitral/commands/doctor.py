@@ -17,6 +17,7 @@ EXTRAS = {
     # package: extra
     "pyarrow": "parquet",
     "scikit-learn": "sklearn",
+    "scipy": "mat",
     "tensorboard": "tensorboard",
     "scipy": "robustness",
     "matplotlib": "inspect",

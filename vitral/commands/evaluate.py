@@ -27,7 +27,9 @@ SHOWN_PAIRS = 10
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture) or table")
+    parser.add_argument(
+        "pictures", metavar="PICTURES", help="folder (class/picture, or test/class/picture), table, or NAME:FOLDER"
+    )
     parser.add_argument("--split", help="train, validation or test (default: test, else validation)")
     parser.add_argument("--predictions", metavar="FILE.csv", help="also write one line per picture")
     parser.add_argument("--report", metavar="FILE.html", help="also write a page with pictures, for any browser")

@@ -21,7 +21,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     parser.add_argument(
-        "pictures", metavar="PICTURES", help="folder train|val|test/class/picture, or a table with a column split"
+        "pictures",
+        metavar="PICTURES",
+        help="folder train|val|test/class/picture, a table with a column split, or NAME:FOLDER",
     )
     parser.add_argument("--method", choices=(*METHODS, OLDER, "all"), default="all", help="(default: all)")
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     """Add the options; every setting has one, shown by --help-all."""
     parser.add_argument(
-        "pictures", metavar="PICTURES", help="folder (class/picture, or train|val|test/class/picture) or table"
+        "pictures",
+        metavar="PICTURES",
+        help="folder (class/picture, or train|val|test/class/picture), table, or published set, like cifar10:FOLDER",
     )
     parser.add_argument("--model", help=f"what to start from: {MODEL}")
     parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
@@ -60,6 +62,7 @@ def _add_hidden(group: Any, name: str) -> None:
 
 def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:
     """Plan and run; the document names the model folder and holds the final metrics."""
+    from vitral.datasets.named import split_name
     from vitral.planning import plan
 
     words = given(arguments, "")
@@ -71,9 +74,11 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     if arguments.model:
         words |= _model(arguments.model, verb)
     pictures = Path(arguments.pictures).resolve()
+    published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
+    name = published[0].replace("/", "-") if published else name
     folder = Path(arguments.out or f"runs/{verb}-{name}")
-    if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and pictures.exists():
+    if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
         words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())

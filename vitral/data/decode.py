@@ -39,6 +39,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from vitral.config import MAX_PIXELS
 from vitral.data.header import Header, exif_orientation, jpeg_orientation, jpeg_segments, read_header, still_png
 from vitral.datasets.dataset import Source
+from vitral.datasets.stored import Stored
 from vitral.errors import UnreadableImageError
 
 __all__ = ["Header", "decode", "describe", "read_bytes", "read_header"]
@@ -51,8 +52,9 @@ def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixels [height, width, 3] uint8, RGB, upright and contiguous, in [0, 255]. Safe to call from many threads.
 
     Args:
-        source: a path, encoded bytes (JPEG, PNG, WebP, BMP or GIF by content), a `PIL.Image.Image`, or an array
-            [height, width] or [height, width, 1, 3 or 4] uint8. An RGB array may be returned as it is.
+        source: a path, encoded bytes (JPEG, PNG, WebP, BMP or GIF by content), a picture inside an archive, a
+            `PIL.Image.Image`, or an array [height, width] or [height, width, 1, 3 or 4] uint8. An RGB array may be
+            returned as it is.
         max_pixels: height times width above which nothing is decoded.
 
     Raises:
@@ -62,7 +64,12 @@ def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
         return _guarded("<picture>", lambda: _from_pillow(source, source.info.get("exif"), max_pixels))
-    data = source if isinstance(source, bytes) else read_bytes(source)
+    if isinstance(source, Stored):
+        data = source.read()
+        if isinstance(data, np.ndarray):
+            return _from_array(data, max_pixels)
+    else:
+        data = source if isinstance(source, bytes) else read_bytes(source)
     header = read_header(data, describe(source))
     _check_budget(describe(source), header.width, header.height, max_pixels)
     if header.format == "JPEG":
@@ -72,8 +79,8 @@ def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 def describe(source: Source) -> str:
     """What a picture is called in messages: its path (unprintable characters escaped), or its type in <>."""
-    if isinstance(source, str | os.PathLike):
-        path = os.fsdecode(source)
+    if isinstance(source, str | os.PathLike | Stored):
+        path = str(source) if isinstance(source, Stored) else os.fsdecode(source)
         return path if path.isprintable() else ascii(path)[1:-1]
     if isinstance(source, Image.Image):
         return "<picture>"
@@ -88,6 +95,8 @@ def read_bytes(source: Source) -> bytes:
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
+    if isinstance(source, Stored):
+        return _encoded(source.read())
     if not isinstance(source, str | os.PathLike):
         kind = type(source).__name__
         raise UnreadableImageError(describe(source), f"a {kind} is not a path, bytes, a PIL image or a numpy array")
@@ -104,6 +113,15 @@ def read_bytes(source: Source) -> bytes:
     except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     raise UnreadableImageError(describe(source), reason)
+
+
+def _encoded(stored: bytes | np.ndarray) -> bytes:
+    """Pixels as PNG, which loses nothing; bytes as they are."""
+    if isinstance(stored, bytes):
+        return stored
+    file = io.BytesIO()
+    Image.fromarray(stored).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _check_budget(name: str, width: int, height: int, max_pixels: int) -> None:

@@ -1,4 +1,5 @@
-"""Readers of data: a folder of pictures or a table that lists them, for training or for evaluation.
+"""Readers of data: a folder of pictures, a table that lists them, or a published data set in its archives, for training
+or for evaluation.
 
 read(config)                  the splits to train with; the classes are train's
 read_for_evaluation(config)   one split to measure a model on; the classes are the model's
@@ -14,7 +15,9 @@ from vitral.config import DataConfig
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Cut, Dataset, Source, Split
 from vitral.datasets.fingerprint import fingerprint
 from vitral.datasets.folder import read_folder
+from vitral.datasets.found import read_published
 from vitral.datasets.labels import evaluation_labels, in_order, positions, training_classes
+from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
 from vitral.datasets.table import read_table
 from vitral.errors import DataError, MissingInputError, UsageError
@@ -56,7 +59,7 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
             f"{config.path!r} has no split train, only {' and '.join(found.splits)}: add train/, or give a path "
             f"whose folders are classes."
         )
-    classes = training_classes(found, 1 if config.multi_label else fewest)
+    classes = found.classes or training_classes(found, 1 if config.multi_label else fewest)
     whole = VALIDATION not in found.splits
     cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
@@ -115,6 +118,9 @@ def _cut_again(config: DataConfig, found: Found, classes: Sequence[str], cut: Cu
 def _find(config: DataConfig) -> Found:
     if not config.path:
         raise MissingInputError("no data is given: name a folder or a table of pictures.")
+    named = split_name(config.path)
+    if named is not None:
+        return read_published(config, *named)
     path = Path(config.path)
     reader = READERS.get(path.suffix.lower())
     return reader(config) if reader is not None and not path.is_dir() else read_folder(config)
@@ -141,7 +147,7 @@ def _choose(config: DataConfig, found: Found, wanted: str | None) -> tuple[str, 
 
 def _dataset(config: DataConfig, found: Found, classes: tuple[str, ...], splits: dict[str, Split]) -> Dataset:
     return Dataset(
-        name=Path(config.path).resolve().stem,
+        name=found.name or Path(config.path).resolve().stem,
         root=found.root,
         classes=classes,
         splits=splits,

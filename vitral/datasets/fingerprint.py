@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitral.datasets.dataset import Source, Split
+from vitral.datasets.stored import Stored
+from vitral.errors import UnreadableImageError
 
 HEAD = 16 * 1024
 """Bytes that tell nearly all pictures of one size apart, for a fraction of the reading."""
@@ -42,6 +44,9 @@ def fingerprint(split: Split, root: Path | None) -> str:
 
 def _identity(source: Source, prefix: str | None) -> tuple[bytes, int]:
     """Name and size of a picture, or content and length of one in memory."""
+    if isinstance(source, Stored):
+        name = str(source).removeprefix(prefix) if prefix is not None else str(source)
+        return name.replace(os.sep, "/").encode("utf-8", "surrogatepass"), source.size
     if not isinstance(source, str | os.PathLike):
         content = _content(source)
         return content, len(content)
@@ -55,7 +60,9 @@ def _identity(source: Source, prefix: str | None) -> tuple[bytes, int]:
 
 
 def _content(source: Any) -> bytes:
-    """The bytes of a picture in memory, with its shape and type before those of pixels."""
+    """The bytes of a picture in memory or in an archive, with its shape and type before those of pixels."""
+    if isinstance(source, Stored):
+        return source.content()
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     form = getattr(source, "shape", None) or getattr(source, "size", None)
@@ -108,6 +115,8 @@ def _regroup(groups: Iterable[Group], key_of: Callable[[Source], Hashable], with
 
 
 def _size(source: Source) -> tuple[bool, int] | None:
+    if isinstance(source, Stored):
+        return False, source.size
     is_file = isinstance(source, str | os.PathLike)
     try:
         return is_file, os.stat(source).st_size if is_file else len(_content(source))  # noqa: PTH116
@@ -123,7 +132,10 @@ def content_digest(source: Source) -> bytes | None:
 def _digest(source: Source, length: int | None) -> bytes | None:
     """Of the first `length` bytes, or of all; None if they cannot be read."""
     if not isinstance(source, str | os.PathLike):
-        return blake2b(_content(source)[:length]).digest()
+        try:
+            return blake2b(_content(source)[:length]).digest()
+        except UnreadableImageError:
+            return None
     try:
         with open(source, "rb", buffering=0) as file:  # noqa: PTH123
             return blake2b(file.read(-1 if length is None else length)).digest()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 
@@ -33,13 +34,13 @@ class Listing:
 
     Attributes:
         base: folder that the pictures' names start from; it does not change what is cut.
-        sources: paths.
+        sources: paths, or pictures inside archives.
         names: the class names of each picture, one unless the data is multi-label.
         empty: names of classes that have a folder but no picture.
     """
 
     base: str
-    sources: list[str] = field(default_factory=list)
+    sources: list[Any] = field(default_factory=list)
     names: list[tuple[str, ...]] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
 
@@ -63,12 +64,15 @@ class Found:
         root: the folder, or the table's.
         splits: by vitral's own names; "" alone where the data has no splits.
         notes, warnings: as in `Dataset`.
+        name: of a published data set; classes: all of its classes, whether train has pictures of each or not.
     """
 
     root: Path
     splits: dict[str, Listing]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    name: str = ""
+    classes: tuple[str, ...] = ()
 
 
 def cut_validation(found: Found, fraction: float, seed: int, multi_label: bool) -> None:
@@ -86,7 +90,7 @@ def cut_validation(found: Found, fraction: float, seed: int, multi_label: bool) 
     train = found.splits[TRAIN]
     groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for position, (source, names) in enumerate(zip(train.sources, train.names, strict=True)):
-        name = source.removeprefix(train.base + os.sep).replace(os.sep, "/")
+        name = str(source).removeprefix(train.base + os.sep).replace(os.sep, "/")
         groups[() if multi_label else names][name].append(position)
     held = set()
     for names, positions in groups.items():

@@ -1,0 +1,17 @@
+"""A published data set that has been found on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vitral.datasets.records import Records
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where it is, its splits by their published names, and the names of its classes, where they are known."""
+
+    where: str
+    splits: Mapping[str, Records]
+    classes: tuple[str, ...] | None = None
