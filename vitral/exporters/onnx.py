@@ -33,7 +33,7 @@ def write(model: Model, folder: Path, options: Options) -> Path:
     """
     if options.kind == "int8-dynamic":
         with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
-            plain = write(model, Path(temporary), Options("float32", options.features))
+            plain = options.plain or write(model, Path(temporary), Options("float32", options.features))
             return _dynamic(plain, folder / FILE, metadata(model, options.kind))
     onnx = _imported("onnx")
     _imported("onnxscript")

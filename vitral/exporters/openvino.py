@@ -38,7 +38,8 @@ def write(model: Model, folder: Path, options: Options) -> Path:
     openvino = imported()
     with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
         stored = "float32" if options.kind == "int8-static" else options.kind
-        plain = onnx.write(model, Path(temporary), Options(stored, options.features))
+        plain = stored == "float32" and options.plain
+        plain = plain or onnx.write(model, Path(temporary), Options(stored, options.features))
         graph = openvino.Core().read_model(str(plain))
         if options.kind == "int8-static":
             graph = _static(graph, options.calibration, family_of(model.network.config) not in CONVOLUTIONAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -22,11 +23,13 @@ class Options:
         kind: one of `KINDS`.
         features: give what the head sees, too.
         calibration: pixels [n, height, width, 3] uint8 on which int8-static measures ranges.
+        plain: the model's ONNX graph in float32 with the same outputs, where it has been written before.
     """
 
     kind: str = "float32"
     features: bool = False
     calibration: np.ndarray | None = field(default=None, repr=False)
+    plain: Path | None = None
 
     @property
     def stored(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitral.backends import Backend, answers
+from vitral.backends import TORCH, Backend, answers
 from vitral.config import Preprocessing
 from vitral.data.decode import decode
 from vitral.data.loader import Batch, batches
@@ -20,6 +20,7 @@ from vitral.data.preprocessing import normalise, prepare
 from vitral.datasets.dataset import Source
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
+from vitral.serving.exported import GraphNetwork, is_export, open_export
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
 
@@ -83,8 +84,20 @@ class Model:
         """Where the network is."""
         return next(self.network.parameters()).device
 
+    @property
+    def backend_name(self) -> str:
+        """Who computes: "torch", or an engine's name."""
+        return TORCH if self.backend is None else self.backend.name
+
     def with_preprocessing(self, **changes: Any) -> Model:
-        """The same model with some fields of its preprocessing changed."""
+        """The same model with some fields of its preprocessing changed.
+
+        Raises:
+            UsageError: a graph answers, which has them inside.
+        """
+        inside = [name for name in ("crop", "mean", "std") if name in changes]
+        if self.backend is not None and inside:
+            raise UsageError(f"{', '.join(inside)} cannot be changed in an export: export the model again.")
         changed = copy.copy(self)
         changed.preprocessing = replace(self.preprocessing, **changes)
         return changed
@@ -200,13 +213,14 @@ class Model:
     def features(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
-        width = self.network.get_parameter(f"{self.network.HEADS[0]}.weight").shape[1]
-        found = [np.zeros((0, width), dtype=np.float32)]
+        found: list[np.ndarray] = []
         for batch in self.batches(sources, workers=workers):
             for _, error in batch.unreadable:
                 raise error
             found.append(self.representations(batch.images).numpy())
-        return np.concatenate(found)
+        if found:
+            return np.concatenate(found)
+        return self.representations(np.zeros((1, *self.preprocessing.crop, 3), dtype=np.uint8)).numpy()[:0]
 
     def save(self, path: str | Path, card: str = "") -> Path:
         """Write a model folder (see `vitral.weights.folder`) and return its path."""
@@ -215,12 +229,18 @@ class Model:
         return target
 
     def described(self) -> Described:
-        """All of it but the numbers."""
+        """All of it but the numbers.
+
+        Raises:
+            UsageError: the numbers are in an exported graph, from which no model comes back.
+        """
+        if isinstance(self.network, GraphNetwork):
+            raise UsageError("an export cannot be saved as a model: take the model folder that it was made from.")
         return Described(self.network.config, self.preprocessing, self.classes, self.descriptions, self.multi_label)
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Load a model folder of vitral's, or published weights in a layout that `vitral.weights` knows.
+    """Load a model folder of vitral's, an export, or published weights in a layout that `vitral.weights` knows.
 
     Args:
         path: a folder, a file, or a name or address as `vitral.weights.published` knows them: "ViT-B/16",
@@ -230,6 +250,8 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         MissingInputError: nothing there. DataError: not a model, or damaged. UsageError: nothing of that name.
         UnavailableError: no such device, or it cannot be fetched. StorageError: it cannot be kept.
     """
+    if is_export(path):
+        return _exported(Path(path), device)
     pretrained = read(path)
     network, _ = build(pretrained)
     return Model(
@@ -240,6 +262,14 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         pretrained.described.multi_label,
         pretrained.metrics,
     )
+
+
+def _exported(folder: Path, device: str) -> Model:
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"an export runs on the processor, not on {device}: leave --device out.")
+    found = open_export(folder, torch.get_num_threads())
+    parts = (found.network, found.preprocessing, found.classes, found.descriptions, found.multi_label, found.metrics)
+    return Model(*parts).with_backend(found.backend)
 
 
 def choose_device(name: str) -> torch.device:
