@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vitral.commands.predictions import write_csv
 from vitral.errors import DataError, StorageError, UnavailableError, UsageError
-from vitral.files import replace_durably
+from vitral.files import flush, replace_durably
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -104,16 +103,16 @@ class AnswersFile:
 
     def finish(self) -> None:
         """Give the rows their form and their name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self.close()
         aside = self.path.with_name(self.path.name + ".tmp")
         try:
+            flush(self.part)
             if self.path.suffix.lower() == ".jsonl":
                 self.part.rename(self.path)
             else:
                 write = self._write_csv if self.path.suffix.lower() == ".csv" else self._write_parquet
                 write(aside)
+                flush(aside)
                 aside.rename(self.path)
         except OSError as error:
             raise StorageError(f"cannot write {self.path} ({error.strerror}): the rows are in {self.part}.") from error

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vitral.exporters.folder import Report
-    from vitral.exporters.options import Options
     from vitral.serving.predictor import Model
 
 FORMATS = ("onnx", "openvino", "torch-export")
@@ -76,7 +75,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         raise UsageError(f"--tolerance is a distance of probabilities above 0, up to 1, not {arguments.tolerance:g}.")
     name = _format(arguments)
     kind = f"int8-{arguments.int8}" if arguments.int8 else arguments.precision
-    from vitral.exporters.folder import supported
+    from vitral.exporters.folder import export, supported
     from vitral.exporters.options import Options
     from vitral.serving.exported import MARK, is_export
     from vitral.serving.predictor import load
@@ -96,40 +95,25 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     ranges, compared = found[:CALIBRATION], found[-COMPARED:]
     if kind == "int8-static":
         screen.decide(f"ranges measured on {len(ranges)} pictures of {arguments.pictures}")
-    return _exported(model, name, Options(kind, arguments.features, ranges), compared, arguments, screen)
+    screen.progress(f"writing {folder}", force=True)
+    chosen = Options(kind, arguments.features, ranges)
+    report = export(model, name, chosen, folder, Path(arguments.model), compared, arguments.tolerance)
+    screen.end_progress()
+    say(report, model, screen)
+    return 0, document(report)
 
 
 def _chosen(model: Model, arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """The fastest export that is right on labelled pictures."""
-    from vitral.commands.quantising import choose
-    from vitral.exporters.options import Options
+    from vitral.commands.quantising import quantise
     from vitral.serving.exported import MARK
     from vitral.weights.aside import require_own
 
     if not arguments.pictures:
         raise UsageError("--int8 auto measures accuracy: name labelled pictures with --pictures.")
-    require_own(folder_of(arguments, "int8"), Path(arguments.model), MARK, "export")
-    chosen = choose(model, arguments, screen)
-    options = Options(chosen.kind, arguments.features, chosen.calibration)
-    compared = chosen.calibration[-COMPARED:]
-    return _exported(model, chosen.name, options, compared, arguments, screen, chosen.record)
-
-
-def _exported(
-    model: Model,
-    name: str,
-    options: Options,
-    compared: np.ndarray,
-    arguments: argparse.Namespace,
-    screen: Screen,
-    more: dict[str, Any] | None = None,
-) -> tuple[int, dict[str, Any]]:
-    from vitral.exporters.folder import export
-
-    folder = folder_of(arguments, "int8" if arguments.int8 == "auto" else name)
-    screen.progress(f"writing {folder}", force=True)
-    report = export(model, name, options, folder, Path(arguments.model), compared, arguments.tolerance, more)
-    screen.end_progress()
+    folder = folder_of(arguments, "int8")
+    require_own(folder, Path(arguments.model), MARK, "export")  # before any work is done
+    report = quantise(model, arguments, folder, screen)
     say(report, model, screen)
     return 0, document(report)
 
@@ -137,8 +121,8 @@ def _exported(
 def say(report: Report, model: Model, screen: Screen) -> None:
     """What was written, how it compared, and how it is used."""
     screen.decide(report.parity.line())
-    for name, size in report.files:
-        screen.decide(f"{name} ({size / 1e6:,.1f} MB)" if size >= 1e5 else name)
+    files = (f"{name} ({size / 1e6:,.1f} MB)" if size >= 1e5 else name for name, size in report.files)
+    screen.decide(", ".join(files))
     height, width = model.preprocessing.crop
     kinds = "sigmoid" if model.multi_label else "softmax"
     screen.say(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vitral.commands.measuring import labelled
 from vitral.commands.shared_options import section
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vitral.exporters.choice import Row
+    from vitral.exporters.folder import Report
     from vitral.serving.predictor import Model
 
 TRIED = (
@@ -44,17 +45,8 @@ FEW = 500
 TORCH = "torch float32"
 
 
-class Chosen(NamedTuple):
-    """What is to be exported: format, precision, pixels to measure ranges on, and the table for export.json."""
-
-    name: str
-    kind: str
-    calibration: np.ndarray
-    record: dict[str, Any]
-
-
-def choose(model: Model, arguments: argparse.Namespace, screen: Screen) -> Chosen:
-    """Export in all ways into a temporary folder, measure, print the table, and say which one to keep.
+def quantise(model: Model, arguments: argparse.Namespace, folder: Path, screen: Screen) -> Report:
+    """Export in all ways into a temporary folder, measure, print the table, and keep one in `folder`.
 
     Raises:
         DataError: too few labelled pictures. UnavailableError: nothing to export with is installed.
@@ -62,9 +54,12 @@ def choose(model: Model, arguments: argparse.Namespace, screen: Screen) -> Chose
     from vitral.config import RuntimeConfig
     from vitral.evaluation import right_of, threads
     from vitral.exporters.choice import fastest, race, table
+    from vitral.exporters.folder import adopt
     from vitral.overrides import override
+    from vitral.serving.predictor import load
 
     workers = threads(override(RuntimeConfig(), section(arguments, "runtime.")).workers)
+    arguments.split = None  # test, else validation, else all
     data, _, shown, split = labelled(model, arguments, screen)
     ranges, measured = _parts(len(split))
     screen.decide(f"{shown}: ranges from {len(ranges)} pictures, accuracy from the other {len(measured):,}")
@@ -75,27 +70,26 @@ def choose(model: Model, arguments: argparse.Namespace, screen: Screen) -> Chose
     calibration = _pixels(model, [split.sources[i] for i in ranges], workers, data.max_pixels)
     with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
         made = _all(model, arguments, calibration, Path(temporary), screen)
-        models = {TORCH: model} | {name: loaded for name, (loaded, _) in made.items()}
-        sizes = {TORCH: _megabytes_of(model)} | {name: megabytes for name, (_, megabytes) in made.items()}
+        models = {TORCH: model} | {name: load(report.folder) for name, report in made.items()}
+        sizes = {TORCH: _megabytes_of(model)} | {name: _megabytes(report) for name, report in made.items()}
         sources, labels = [split.sources[i] for i in measured], [split.labels[i] for i in measured]
         batches = model.batches(sources, _reader(model, data.max_pixels), workers)
         screen.progress(f"measuring {len(models)} of them on {len(measured):,} pictures", force=True)
         scores, speeds = race(models, batches, len(measured))
         screen.end_progress()
-    right = {name: right_of(model, found, labels) for name, found in scores.items()}
-    rows = table(right, speeds, sizes, arguments.allowed_drop)
-    best = fastest(rows)
-    _show(rows, best, len(measured), screen)
-    if not best.allowed:
-        screen.warn(f"none is within {arguments.allowed_drop:g} points: {best.name}, which loses least, is written.")
-    record = {
-        "allowed_drop": arguments.allowed_drop,
-        "pictures": len(measured),
-        "of": str(arguments.pictures),
-        "table": [dataclasses.asdict(row) for row in rows],
-    }
-    name, kind = best.name.split(" ")
-    return Chosen(name, kind, calibration, {"comparison": record})
+        right = {name: right_of(model, found, labels) for name, found in scores.items()}
+        rows = table(right, speeds, sizes, arguments.allowed_drop)
+        best = fastest(rows)
+        _show(rows, best, len(measured), screen)
+        if not best.allowed:
+            screen.warn(f"none is within {arguments.allowed_drop:g} points: {best.name}, which loses least, is kept.")
+        record = {
+            "allowed_drop": arguments.allowed_drop,
+            "pictures": len(measured),
+            "of": str(arguments.pictures),
+            "table": [dataclasses.asdict(row) for row in rows],
+        }
+        return adopt(made[best.name], folder, {"comparison": record})
 
 
 def _parts(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,14 +122,13 @@ def _pixels(model: Model, sources: list[Any], workers: int, max_pixels: int) -> 
 
 def _all(
     model: Model, arguments: argparse.Namespace, calibration: np.ndarray, place: Path, screen: Screen
-) -> dict[str, tuple[Model, float]]:
-    """Every export that can be made, opened, with the megabytes of its files; why others cannot is said."""
+) -> dict[str, Report]:
+    """Every export that can be made; why others cannot is said."""
     from vitral.exporters import onnx
     from vitral.exporters.folder import export
     from vitral.exporters.options import Options
-    from vitral.serving.predictor import load
 
-    made: dict[str, tuple[Model, float]] = {}
+    made: dict[str, Report] = {}
     plain: Path | None = None
     for name, kind, packages in TRIED:
         missing = [package for package in packages if find_spec(package) is None]
@@ -151,11 +144,15 @@ def _all(
         except VitralError as error:
             screen.decide(f"{name} {kind} is left out: {error}")
             continue
-        made[f"{name} {kind}"] = load(report.folder), sum(size for _, size in report.files) / 1e6
+        made[f"{name} {kind}"] = report
     screen.end_progress()
     if not made:
         raise UnavailableError("there is nothing to export with: pip install 'vitral[openvino]' or 'vitral[onnx]'.")
     return made
+
+
+def _megabytes(report: Report) -> float:
+    return sum(size for _, size in report.files) / 1e6
 
 
 def _megabytes_of(model: Model) -> float:

@@ -59,7 +59,7 @@ def read_paths(config: DataConfig) -> list[str]:
         path = _pick(config, present, "picture's path", "--path-column", config.path_column, PATH_COLUMNS)
         return Columns(path, path, None)
 
-    base = config.image_folder if config.image_folder is not None else str(Path(config.path).parent)
+    base = config.image_folder if config.image_folder is not None else os.path.dirname(config.path)  # noqa: PTH120
     found = []
     for number, (path, _, _) in enumerate(_rows(config, Path(config.path), choose), start=1):
         if not isinstance(path, str) or not path:

@@ -10,6 +10,7 @@ example.py            how to use it without vitral
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,21 @@ def export(
         _write(aside / MARK, record)
         files = sorted((path.name, path.stat().st_size) for path in aside.iterdir())
     return Report(folder, files, parity, record)
+
+
+def adopt(made: Report, folder: Path, more: dict[str, Any]) -> Report:
+    """The very files of an export that was made elsewhere, with further entries in export.json.
+
+    Raises:
+        UsageError: something else stands at `folder`. StorageError: it could not be written.
+    """
+    require_own(folder, Path(made.record["source"]), MARK, "export")
+    record = made.record | more
+    with written_aside(folder) as aside:
+        shutil.copytree(made.folder, aside, dirs_exist_ok=True)
+        _write(aside / MARK, record)
+        files = sorted((path.name, path.stat().st_size) for path in aside.iterdir())
+    return Report(folder, files, made.parity, record)
 
 
 def _write(path: Path, value: Any) -> None:

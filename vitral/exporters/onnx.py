@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def write(model: Model, folder: Path, options: Options) -> Path:
         with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
             plain = options.plain or write(model, Path(temporary), Options("float32", options.features))
             return _dynamic(plain, folder / FILE, metadata(model, options.kind))
+    if options.kind == "float32" and options.plain is not None:
+        return Path(shutil.copy(options.plain, folder / FILE))
     onnx = _imported("onnx")
     _imported("onnxscript")
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' own layout of memory stands in the way of a conversion
