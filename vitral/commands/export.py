@@ -129,6 +129,8 @@ def say(report: Report, model: Model, screen: Screen) -> None:
         f"pixels [n, {height}, {width}, 3] uint8 -> probabilities [n, {len(model.classes)}] "
         f"({kinds} at temperature {model.temperature:.3f})"
     )
+    if report.record["format"] == "openvino":
+        screen.say("open it with INFERENCE_PRECISION_HINT f32, as example.py does: OpenVINO would round to bfloat16")
     screen.result(f"{report.record['format']} folder  {report.folder}")
 
 

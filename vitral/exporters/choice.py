@@ -68,7 +68,7 @@ def table(
     reference = next(iter(right.values())).mean()
     rows = []
     for name, found in right.items():
-        drop = 100 * float(reference - found.mean())
+        drop = round(100 * float(reference - found.mean()), 9)  # so that 1 point is 1 point
         rows.append(Row(name, speeds[name], float(found.mean()), drop, megabytes[name], drop <= allowed_drop))
     return rows
 
