@@ -168,7 +168,7 @@ def _show(rows: list[Row], best: Row, count: int, screen: Screen) -> None:
             f"{row.top1:.2%}",
             f"{row.drop:+.2f}" if row is not rows[0] else "",
             f"{row.megabytes:,.1f}",
-            "chosen" if row is best else "" if row.allowed else "loses too much",
+            "chosen" if row is best else "" if row.allowed else "too lossy",
         )
         for row in rows
     ]

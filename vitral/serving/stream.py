@@ -12,7 +12,7 @@ from vitral.data.decode import decode
 from vitral.data.loader import batches
 from vitral.data.preprocessing import prepare
 from vitral.datasets.pictures import Picture
-from vitral.errors import UnreadableImageError
+from vitral.errors import UnreadableImageError, VitralError
 from vitral.serving.predictor import BATCH_SIZE, Model
 
 PREFETCH = 2
@@ -37,12 +37,22 @@ def answered(
     Args:
         workers: threads that read; 0 works in the caller's own.
         max_pixels: height times width above which nothing is decoded.
+
+    Raises:
+        VitralError: what `pictures` raised, after the answers to those that came before.
     """
     waiting: dict[int, Picture] = {}
+    broken: list[VitralError] = []
+
+    def numbered() -> Iterator[tuple[int, Picture]]:
+        try:
+            yield from enumerate(pictures)
+        except VitralError as error:  # an archive that ends too early: what came before it is answered first
+            broken.append(error)
 
     def ids() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        numbered = enumerate(pictures)
-        while block := dict(itertools.islice(numbered, BATCH_SIZE)):
+        each = numbered()
+        while block := dict(itertools.islice(each, BATCH_SIZE)):
             waiting.update(block)
             samples = np.array(list(block))
             yield np.zeros_like(samples), samples
@@ -66,3 +76,5 @@ def answered(
                 row = None if seen is None else seen[i].numpy()
                 found[sample] = Answer(waiting.pop(sample).name, rows[i], row, None)
         yield [found[sample] for sample in sorted(found)]
+    for error in broken:
+        raise error
