@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BACKENDS = ("torch", "onnxruntime", "openvino", "auto")
 """As `vitral.fastest` knows them, for the help, which imports no torch."""
 
+MANY = 1000
+"""Pictures from which on another engine is recommended."""
+
 NAMED = 10
 """Unreadable pictures that are named on the screen where the answers go to a file."""
 
@@ -178,6 +181,10 @@ def _rest(pictures: Iterator[Picture], file: AnswersFile, screen: Screen) -> Ite
 
 def _with_backend(model: Model, arguments: argparse.Namespace, count: int | None, screen: Screen) -> Model:
     if arguments.backend == "torch":
+        if model.backend is None and count is not None and count >= MANY:
+            screen.decide(
+                "torch answers, to the bit as `evaluate` does; --backend auto may be faster, and agrees to 1e-5"
+            )
         return model
     from vitral.fastest import with_backend
 
