@@ -13,7 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "timm", "transformers", "pillow", "simplejpeg", "numpy")
+PACKAGES = (
+    "torch", "torchvision", "timm", "transformers", "openvino", "nncf", "onnxruntime", "pillow", "simplejpeg", "numpy",
+)  # fmt: skip
 
 
 def cores() -> int:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 
 from tests import peers
 from vitral.config import Preprocessing
+from vitral.data.preprocessing import normalise
+from vitral.exporters.graph import traced
 from vitral.models import FAMILIES, VARIANTS, build_network, empty_network, family_of
 from vitral.models.adapter import AdapterConfig
 from vitral.models.beit import BEiTConfig
@@ -124,12 +126,19 @@ def test_layers_are_counted_from_the_stem_to_the_head(family: str) -> None:
 
 @families
 def test_exports_with_a_dynamic_batch(family: str) -> None:
-    network = made(family)
-    exported = torch.export.export(
-        network, (pictures(family),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
-    ).module()
-    images = pictures(family, 7)
-    torch.testing.assert_close(exported(images), network(images), atol=1e-5, rtol=1e-5)
+    size = TINY[family].image_size
+    metrics = {"calibration": {"temperature": 0.5}}
+    model = Model(made(family), Preprocessing(size, size), [f"c{k}" for k in range(5)], metrics=metrics)
+    exported = traced(model, "float32", features=True).module()
+    pixels = torch.randint(0, 256, (7, *size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        found = exported(pixels)
+        alone = exported(pixels[:1])
+    scores = model.network(normalise(pixels, model.preprocessing.mean, model.preprocessing.std))
+    torch.testing.assert_close(found["logits"], scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found["probabilities"], (scores / 0.5).softmax(dim=1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found["features"], model.representations(pixels.numpy()), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(alone["probabilities"], found["probabilities"][:1], atol=1e-5, rtol=1e-5)
 
 
 @families

@@ -89,7 +89,7 @@ def _parquet(path: Path, choose: Choose) -> Rows:
         raise UnavailableError(f"reading {str(path)!r} needs pyarrow: pip install 'vitral[parquet]'") from None
     try:
         columns = choose(parquet.read_schema(path).names)
-        table = parquet.read_table(path, columns=[name for name in columns if name is not None])
+        table = parquet.read_table(path, columns=list({name: None for name in columns if name is not None}))
     except pyarrow.ArrowException as error:
         raise DataError(f"{str(path)!r} is not a Parquet table: {error}") from None
     values = [table[name].to_pylist() if name is not None else [None] * len(table) for name in columns]
