@@ -29,6 +29,7 @@ VERBS = {
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
     "predict": "classify pictures",
+    "serve": "answer over HTTP: a page for people, an interface for programs",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",
     "recipes": "list the training recipes, or show one",

@@ -21,6 +21,8 @@ EXTRAS = {
     "huggingface-hub": "hub",
     "timm": "timm",
     "transformers": "transformers",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 FRAGILE = ("timm", "transformers")

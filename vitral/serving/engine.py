@@ -1,0 +1,121 @@
+"""A loaded model and the kinds of question it answers, in numbers only: what a model's process does.
+
+kind               of pixels [n, height, width, 3] uint8         gives
+-----------------  --------------------------------------------  -------------------------------------------------
+scores             the pictures of many requests                 logits and probabilities, each [n, classes] float32
+representations    likewise                                      what the head sees, [n, width] float32
+explain            one picture                                   see `vitral.serving.explanations`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitral.data.preprocessing import to_json
+from vitral.errors import DataError, UsageError
+from vitral.models import family_of
+from vitral.serving.predictor import BATCH_SIZE, Model, load
+
+CARD_LIMIT = 256 << 10
+"""Bytes of a model card that are shown at most."""
+
+Answer = tuple[dict[str, Any], list[np.ndarray]]
+
+
+class Engine:
+    """One model, loaded.
+
+    Args:
+        path: what `load` takes. preprocessing: fields that replace the model's own.
+
+    Raises:
+        VitralError: as `load`.
+    """
+
+    def __init__(self, path: str, device: str, preprocessing: dict[str, Any]) -> None:
+        self.path = path
+        changes = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
+        self.model: Model = load(path, device).with_preprocessing(**changes)
+
+    def warm_up(self) -> None:
+        """Answer one grey picture, so that a model that cannot answer is never called ready.
+
+        Raises:
+            DataError: its scores are not numbers.
+        """
+        height, width = self.model.preprocessing.crop
+        self.model.logits(np.full((1, height, width, 3), 127, dtype=np.uint8))
+
+    def described(self) -> dict[str, Any]:
+        """What the server must know of the model, as JSON."""
+        model = self.model
+        return {
+            "family": family_of(model.network.config),
+            "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+            "device": str(model.device),
+            "preprocessing": to_json(model.preprocessing),
+            "classes": list(model.classes),
+            "descriptions": model.descriptions,
+            "multi_label": model.multi_label,
+            "temperature": model.temperature,
+            "calibrated": "calibration" in model.metrics,
+            "explanations": {},
+            "card": _card(Path(self.path)),
+            "sha256": fingerprint(model),
+            "batch_size": BATCH_SIZE,
+        }
+
+    def answer(self, kind: str, pixels: np.ndarray, options: dict[str, Any]) -> Answer:
+        """Answer one batch; see the table above.
+
+        Raises:
+            DataError: a score is not a number. UsageError: no such kind.
+        """
+        if kind == "scores":
+            logits = self.model.logits(pixels)
+            return {}, [logits.numpy(), self.model.probabilities_of(logits).numpy()]
+        if kind == "representations":
+            found = self.model.representations(pixels).numpy()
+            if not np.isfinite(found).all():
+                raise DataError("the model gives features that are infinite or not numbers: its weights are damaged.")
+            return {}, [found]
+        raise UsageError(f"no such kind of question: {kind!r} {sorted(options)}.")
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 of everything that decides an answer: every tensor, preprocessing, classes and temperature."""
+    whole = hashlib.sha256()
+    words = {
+        "config": repr(model.network.config),
+        "preprocessing": to_json(model.preprocessing),
+        "classes": model.classes,
+        "multi_label": model.multi_label,
+        "temperature": model.temperature,
+    }
+    whole.update(json.dumps(words, sort_keys=True).encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        numbers = tensor.detach().cpu().contiguous()
+        whole.update(f"{name} {numbers.dtype} {tuple(numbers.shape)}".encode())
+        whole.update(memoryview(numbers.reshape(-1).view(dtype=_bytes()).numpy()))
+    return whole.hexdigest()
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _card(path: Path) -> str:
+    """The model card beside the weights, if there is one that can be read."""
+    folder = path if path.is_dir() else path.parent
+    for place in (folder / "README.md", folder / "model" / "README.md"):
+        if path.exists() and place.is_file():
+            with place.open("rb") as file:
+                return file.read(CARD_LIMIT).decode("utf-8", errors="replace")
+    return ""
