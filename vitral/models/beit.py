@@ -88,11 +88,20 @@ class RelativeAttention(nn.Module):
         first = torch.cat([itself, from_class.expand(-1, 1, patches)], dim=2)
         return torch.cat([first, below], dim=1)
 
-    def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n t D"]:
+    def project(self, x: Float[Tensor, "n t D"]) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v, each [n, k, t, D / k]."""
         qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = dense(x, self.qkv.weight, qkv_bias).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return self.out(attend(q, k, v, self.bias()[None]).transpose(1, 2).flatten(2))
+        return q, k, v
+
+    def forward(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n t D"]:
+        return self.out(attend(*self.project(x), self.bias()[None]).transpose(1, 2).flatten(2))
+
+    def weights(self, x: Float[Tensor, "n t D"]) -> Float[Tensor, "n k t t"]:
+        """The attention matrix, for looking at: row i says where token i looks."""
+        q, k, _ = self.project(x)
+        return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]) + self.bias()).softmax(dim=-1)
 
 
 class BEiTBlock(nn.Module):
