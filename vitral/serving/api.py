@@ -16,7 +16,7 @@ from vitral.errors import UsageError
 from vitral.serving.answers import Answering, Timing
 from vitral.serving.batcher import Batcher, Job
 from vitral.serving.body import Bodies, within
-from vitral.serving.explanations import explained
+from vitral.serving.explanations import WORDS, explained
 from vitral.serving.house import House, Served
 from vitral.serving.limits import Limits
 from vitral.serving.pictures import Asked, number, pictures_of
@@ -69,7 +69,7 @@ class Api:
 
     async def explain(self, request: Request) -> Response:
         """Where in one picture the answer comes from."""
-        async with self._asked(request, ("model", "method", "label", "layer", "head", "opacity")) as (asked, batcher):
+        async with self._asked(request, WORDS) as (asked, batcher):
             if len(asked.pictures) > 1:
                 raise Refusal(413, "one picture at a time is explained.")
 

@@ -170,7 +170,7 @@ class Batcher:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), LOOK_EVERY)
                 continue
-            self._busy_since[place] = time.monotonic()
+            self._busy_since[place] = time.monotonic() + (self.limits.batch_timeout if batch[0].options else 0)
             try:
                 await self._answer(place, batch)
             except WorkerLostError as lost:

@@ -4,7 +4,8 @@ kind               of pixels [n, height, width, 3] uint8         gives
 -----------------  --------------------------------------------  -------------------------------------------------
 scores             the pictures of many requests                 logits and probabilities, each [n, classes] float32
 representations    likewise                                      what the head sees, [n, width] float32
-explain            one picture                                   see `vitral.serving.explanations`
+explain            one picture                                   a map of where the answer comes from, [height, width]
+                                                                 float32 in [0, 1]
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import numpy as np
 
 from vitral.data.preprocessing import to_json
 from vitral.errors import DataError, UsageError
+from vitral.inspection.capture import attention_layers
+from vitral.inspection.explain import METHODS, methods_for, places, stretched
+from vitral.inspection.subject import class_index, network_input
 from vitral.models import family_of
 from vitral.serving.predictor import BATCH_SIZE, Model, load
 
@@ -64,7 +68,7 @@ class Engine:
             "multi_label": model.multi_label,
             "temperature": model.temperature,
             "calibrated": "calibration" in model.metrics,
-            "explanations": {},
+            "explanations": explanations(model),
             "card": _card(Path(self.path)),
             "sha256": fingerprint(model),
             "batch_size": BATCH_SIZE,
@@ -84,7 +88,29 @@ class Engine:
             if not np.isfinite(found).all():
                 raise DataError("the model gives features that are infinite or not numbers: its weights are damaged.")
             return {}, [found]
+        if kind == "explain":
+            return {}, [self._explained(pixels, **options)]
         raise UsageError(f"no such kind of question: {kind!r} {sorted(options)}.")
+
+    def _explained(
+        self, pixels: np.ndarray, method: str, label: str | None, layer: int | None, head: int | None
+    ) -> np.ndarray:
+        network = self.model.network
+        classes = None if label is None else [class_index(self.model.classes, label)]
+        values = places(network, network_input(self.model, pixels), method, classes, layer, head)
+        return stretched(values, (pixels.shape[1], pixels.shape[2]))[0]
+
+
+def explanations(model: Model) -> dict[str, Any]:
+    """What can be asked of a model's network: methods with their options, the usual one first; layers and heads.
+
+    Occlusion asks the network a hundred times or more, so it is offered only where nothing else fits.
+    """
+    fitting = methods_for(model.network)
+    offered = [method for method in fitting if method != "occlusion"] or list(fitting)
+    layers = attention_layers(model.network)
+    heads = [int(getattr(layer, "num_heads", 0)) for layer in layers]
+    return {"methods": {name: list(METHODS[name]) for name in offered}, "layers": len(layers), "heads": heads}
 
 
 def fingerprint(model: Model) -> str:

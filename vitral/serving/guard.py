@@ -29,7 +29,7 @@ HEADERS = {
 PAGE_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "x-frame-options": "DENY",
-    "permissions-policy": "geolocation=(), microphone=()",
+    "permissions-policy": "geolocation=(), microphone=(), camera=(self)",
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -82,8 +82,10 @@ class House:
         Raises:
             VitralError: one cannot be loaded.
         """
-        for served in self.models.values():
-            await self._load(served)
+        loads = [self._load(served) for served in self.models.values()]
+        for failure in await asyncio.gather(*loads, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
 
     async def reload(self, name: str) -> Description | None:
         """Load a model anew; the old one answers until the new one does, and goes on if the new one cannot.
