@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from vitral.serving.process import Description, Order, Worker, WorkerLostError
 
 WATCH_EVERY = 1.0
 """Seconds between two looks at a model's files."""
+
+
+Start = Callable[[Order], Worker]
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,17 @@ class House:
 
     Args:
         replicas: processes per model.
+        start: starts one of them and waits until it has loaded; it is called in a thread.
     """
 
-    def __init__(self, asked: Sequence[Asked], replicas: int, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, asked: Sequence[Asked], replicas: int, limits: Limits, metrics: Metrics, start: Start = Worker
+    ) -> None:
         self.models = {one.name: Served(one) for one in asked}
         self.replicas = replicas
         self.limits = limits
         self.metrics = metrics
+        self._start = start
         self._reloading = asyncio.Lock()
 
     @property
@@ -141,16 +148,16 @@ class House:
 
     async def _load(self, served: Served) -> None:
         order = served.asked.order
-        starts = [asyncio.to_thread(Worker, order) for _ in range(self.replicas)]
+        starts = [asyncio.to_thread(self._start, order) for _ in range(self.replicas)]
         results = await asyncio.gather(*starts, return_exceptions=True)
-        workers = [result for result in results if isinstance(result, Worker)]
+        workers = [result for result in results if not isinstance(result, BaseException)]
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             for worker in workers:
                 await asyncio.to_thread(worker.kill)
             raise failures[0]
         old = served.batcher.description.sha256 if served.batcher is not None else None
-        served.batcher = Batcher(served.name, workers, lambda: Worker(order), self.limits, self.metrics)
+        served.batcher = Batcher(served.name, workers, lambda: self._start(order), self.limits, self.metrics)
         served.loaded_at = time.time()
         self.metrics.serving(served.name, workers[0].description.sha256, old)
 

@@ -30,10 +30,10 @@ from vitral.serving.connection import limited
 from vitral.serving.front import Front
 from vitral.serving.guard import Guard
 from vitral.serving.health import Health
-from vitral.serving.house import Asked, House
+from vitral.serving.house import Asked, House, Start
 from vitral.serving.limits import Limits
 from vitral.serving.metrics import Metrics
-from vitral.serving.process import WorkerLostError
+from vitral.serving.process import Worker, WorkerLostError
 from vitral.serving.protocol import Protocol
 from vitral.serving.site import Site
 
@@ -96,12 +96,12 @@ class Life(uvicorn.Server):
         stopped_by: the first signal that came. forced: not every accepted request was answered.
     """
 
-    def __init__(self, settings: Settings, say: Say, warn: Say) -> None:
+    def __init__(self, settings: Settings, say: Say, warn: Say, start: Start = Worker) -> None:
         self.settings = settings
         self.say = say
         self.metrics = Metrics(warn)
         limits = settings.limits
-        self.house = House(settings.models, settings.replicas, limits, self.metrics)
+        self.house = House(settings.models, settings.replicas, limits, self.metrics, start)
         self.answering = Answering(settings.decoders, limits, self.metrics)
         api = Api(self.house, Bodies(limits), self.answering, limits)
         self.health = Health(self.house, self.metrics)

@@ -92,7 +92,8 @@ async def _multipart(headers: Headers, body: bytes, limits: Limits) -> tuple[lis
     pictures, words = [], {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            pictures.append(Picture(value.file.read(), _named(value.filename)))
+            with value.file:
+                pictures.append(Picture(value.file.read(), _named(value.filename)))
         else:
             words[name] = value
     return pictures, words
