@@ -7,11 +7,12 @@ What it met on the way is kept: `errors` (exceptions, console errors, refusals o
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -39,16 +40,16 @@ class Browser:
         found = program()
         assert found, "ask `program` first"
         self._folder = tempfile.mkdtemp(prefix="vitral-browser-")
-        to_read, self._to = os.pipe()
-        self._from, to_write = os.pipe()
+        to_read, self._to = _high_pipe()
+        self._from, to_write = _high_pipe()
         switches = [*SWITCHES, f"--user-data-dir={self._folder}", f"--window-size={width},{height}", "about:blank"]
         environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-        self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", found, *switches],
-            pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
-        os.close(to_read)
-        os.close(to_write)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        places = [(nowhere, 1), (nowhere, 2), (to_read, 3), (to_write, 4)]  # 3 and 4 are where it looks
+        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in places]
+        self._process = os.posix_spawn(found, [found, *switches], environment, file_actions=actions)
+        for descriptor in (to_read, to_write, nowhere):
+            os.close(descriptor)
         self._count, self._rest = 0, b""
         self._session: str | None = None
         self.errors: list[str] = []
@@ -62,16 +63,20 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.wait()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.kill(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
         os.close(self._to)
         os.close(self._from)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def look(self, width: int, height: int, dark: bool = False) -> None:
         """Be a screen of that size."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -91,7 +96,9 @@ class Browser:
         """Until an expression is true."""
         end = time.monotonic() + PATIENCE
         while not self.run(f"Boolean({condition})"):
-            assert time.monotonic() < end, f"never true: {condition}; {self.errors}; {self.run('document.body.innerText')}"
+            assert time.monotonic() < end, (
+                f"never true: {condition}; {self.errors}; {self.run('document.body.innerText')}"
+            )
             time.sleep(0.05)
 
     def choose_files(self, selector: str, paths: list[Path]) -> None:
@@ -143,3 +150,12 @@ class Browser:
             self.errors.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
         if event.get("method") == "Network.requestWillBeSent":
             self.addresses.append(parameters["request"]["url"])
+
+
+def _high_pipe() -> tuple[int, int]:
+    """Two ends with numbers that the browser's own do not meet."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]

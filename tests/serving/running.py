@@ -24,12 +24,14 @@ from PIL import Image
 
 from vitral.config import Preprocessing
 from vitral.models.vit import VisionTransformer, ViTConfig
+from vitral.serving.address import bind
+from vitral.serving.engine import Engine
 from vitral.serving.guard import Guard
 from vitral.serving.house import Asked
-from vitral.serving.http import Life, Settings, bind
+from vitral.serving.http import Life, Settings
 from vitral.serving.limits import Limits
 from vitral.serving.predictor import Model
-from vitral.serving.process import Description, ModelFailedError, Order, Worker, WorkerLostError
+from vitral.serving.process import Description, ModelFailedError, Order, Worker, WorkerLostError, description_of
 
 SIZE = 16
 
@@ -105,6 +107,26 @@ class StandIn:
     stop = kill
 
 
+class InProcess:
+    """A real model that answers within the tests' process: no second process has to load torch."""
+
+    def __init__(self, order: Order) -> None:
+        self.engine = Engine(order.path, order.device, order.preprocessing)
+        self.engine.warm_up()
+        self.description = description_of(json.loads(json.dumps(self.engine.described())))
+        self.alive = True
+
+    def ask(self, kind: str, pixels: np.ndarray, options: dict[str, Any] | None = None) -> Any:
+        """As the process would."""
+        return self.engine.answer(kind, pixels, options or {})
+
+    def kill(self) -> None:
+        """Be gone."""
+        self.alive = False
+
+    stop = kill
+
+
 def red(value: int) -> bytes:
     """A 2 x 2 picture for `StandIn`."""
     file = io.BytesIO()
@@ -167,7 +189,9 @@ class Running:
             raise self.error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         self._thread.join()
         if self.error is not None and error is None:
@@ -233,5 +257,3 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never became true"
         time.sleep(0.01)
-
-

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving.running import Answer, Running, encoded, form, saved, tiny_model, until
+from tests.serving.running import Answer, InProcess, Running, encoded, form, saved, tiny_model, until
 from vitral.inspection import explain, overlay
 from vitral.serving.client import Client, RefusedError
 from vitral.serving.limits import Limits
@@ -27,7 +27,7 @@ from vitral.serving.predictor import Model
 from vitral.serving.refusals import CODES
 from vitral.serving.schema import document
 
-LIMITS = Limits(max_body=200_000, max_pixels=1_000_000, read_timeout=5)
+LIMITS = Limits(max_body=200_000, max_pixels=1_000_000, read_timeout=30)
 CODES_OF = {*CODES.values(), "no_picture", "model_failed"}
 
 
@@ -40,7 +40,7 @@ def models() -> dict[str, Model]:
 def server(models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("served")
     paths = {name: saved(model, folder / str(k)) for k, (name, model) in enumerate(models.items())}
-    with Running(paths, limits=LIMITS) as running:
+    with Running(paths, start=InProcess, limits=LIMITS) as running:
         yield running
 
 
@@ -90,7 +90,9 @@ def test_alone_or_among_others_the_bits_are_the_same_and_no_reply_is_swapped(
     random.Random(0).shuffle(order)
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(one, order))
-    assert server.count("vitral_batch_pictures_count", model="first") < server.count("vitral_batch_pictures_sum", model="first")
+    assert server.count("vitral_batch_pictures_count", model="first") < server.count(
+        "vitral_batch_pictures_sum", model="first"
+    )
 
 
 def test_one_bad_picture_among_31_good_ones_is_one_entry(server: Running) -> None:
@@ -117,7 +119,13 @@ def test_an_explanation_is_inspections_own(server: Running, models: dict[str, Mo
     apart = server.ask("POST", "/v1/explain?layer=0", data, accept="application/json").json
     picture = base64.b64decode(apart["picture"].partition(",")[2])
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture))), seen)
-    for words, code in (("layer=9", 400), ("method=gradcam&layer=1", 400), ("method=x", 400), ("label=c1", 400), ("head=1", 400)):
+    for words, code in (
+        ("layer=9", 400),
+        ("method=gradcam&layer=1", 400),
+        ("method=x", 400),
+        ("label=c1", 400),
+        ("head=1", 400),
+    ):
         answer = server.ask("POST", f"/v1/explain?{words}", data)
         assert (answer.status, error_of(answer)["code"]) == (code, "malformed"), words
 
@@ -153,8 +161,15 @@ def test_the_open_inference_protocol_answers_in_words_and_bytes(server: Running,
     assert outputs["label"]["data"] == [f"c{k}" for k in expected.argmax(axis=1)]
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3)).astype(np.uint8)
-    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [2, 30, 40, 3], "parameters": {"binary_data_size": pixels.size}}
-    head = json.dumps({"inputs": [tensor], "outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}).encode()
+    tensor = {
+        "name": "pixels",
+        "datatype": "UINT8",
+        "shape": [2, 30, 40, 3],
+        "parameters": {"binary_data_size": pixels.size},
+    }
+    head = json.dumps(
+        {"inputs": [tensor], "outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}
+    ).encode()
     length = {"inference_header_content_length": str(len(head))}
     answer_bytes = server.ask("POST", "/v2/models/first/infer", head + pixels.tobytes(), **length)
     cut = int(answer_bytes.headers["inference-header-content-length"])
@@ -285,13 +300,14 @@ def test_mutated_pictures_are_answered_or_named(server: Running) -> None:
         assert set(pool.map(one, range(300))) <= {200, 422}
 
 
-def raw(server: Running, data: bytes, limit: float = 20.0) -> bytes:
-    """What comes back for these very bytes, until the server hangs up."""
+def raw(server: Running, data: bytes, more: bool = False, limit: float = 20.0) -> bytes:
+    """What comes back for these very bytes, until the server hangs up; after them nothing, or perhaps more, is sent."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=limit) as wire:
         found = b""
         try:
             wire.sendall(data)
-            wire.shutdown(socket.SHUT_WR)
+            if not more:
+                wire.shutdown(socket.SHUT_WR)
             while part := wire.recv(65536):
                 found += part
         except ConnectionError:
@@ -304,7 +320,9 @@ def test_what_is_not_http_is_answered_in_json_or_hung_up_on(server: Running) -> 
     assert b"400 Bad Request" in raw(server, b"HELLO\r\n\r\n")
     assert b'"code": "malformed"' in raw(server, b"HELLO\r\n\r\n")
     assert b"431 " in raw(server, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 70_000)
-    smuggle = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET"
+    smuggle = (
+        b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET"
+    )
     assert b" 200 " not in raw(server, smuggle).split(b"\r\n")[0]
     for _ in range(100):
         raw(server, rng.bytes(int(rng.integers(1, 400))))
@@ -320,9 +338,9 @@ def test_a_body_in_chunks_has_the_same_limits(server: Running) -> None:
     data = encoded(6)
     pieces = b"".join(b"%x\r\n%s\r\n" % (len(data[k : k + 99]), data[k : k + 99]) for k in range(0, len(data), 99))
     close = head.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    assert b" 200 OK" in raw(server, close + pieces + b"0\r\n\r\n")
-    assert b" 413 " in raw(server, head + (b"8000\r\n" + bytes(0x8000) + b"\r\n") * 20)
-    assert b" 413 " in raw(server, head + b"1\r\nx\r\n" * 30_000)
+    assert b" 200 OK" in raw(server, close + pieces + b"0\r\n\r\n", more=True)
+    assert b" 413 " in raw(server, head + (b"8000\r\n" + bytes(0x8000) + b"\r\n") * 20, more=True)
+    assert b" 413 " in raw(server, head + b"1\r\nx\r\n" * 30_000, more=True)
 
 
 def test_every_answer_carries_its_headers(server: Running) -> None:
@@ -367,42 +385,48 @@ def test_the_description_has_every_route_and_no_other(server: Running) -> None:
 # A process that dies, a model that changes --------------------------------------------------------------
 
 
-def test_a_killed_process_costs_its_batch_and_the_next_request_works(server: Running) -> None:
-    batcher = server.life.house.models["first"].batcher
-    assert batcher is not None
-    for _ in range(2):
+def test_a_killed_process_costs_its_batch_and_a_new_model_takes_over_without_a_failed_request(tmp_path: Path) -> None:
+    old, new = tiny_model(0), tiny_model(9)
+    path = old.save(tmp_path / "model")
+    expected = [[guess._asdict() for guess in model.predict(encoded(7))] for model in (old, new)]
+    with Running({"m": str(path)}) as server:
+        batcher = server.life.house.models["m"].batcher
+        assert batcher is not None
         worker = batcher.workers[0]
         assert worker is not None
+        assert server.classify(encoded(7)).json["results"][0]["predictions"] == expected[0]
         os.kill(worker.process.pid, 9)
-        until(lambda w=worker: batcher.workers[0] not in (w, None))
-    assert server.classify(encoded(0)).status == 200
-    assert server.ask("GET", "/readyz").status == 200
-    assert server.count("vitral_worker_starts_total", model="first") == 2
+        until(lambda: batcher.workers[0] not in (worker, None), 120)
+        assert server.classify(encoded(7)).status == server.ask("GET", "/readyz").status == 200
+        assert server.count("vitral_worker_starts_total", model="m") == 1
 
-
-def test_a_new_model_takes_over_without_a_failed_request_and_a_broken_one_does_not(
-    server: Running, models: dict[str, Model]
-) -> None:
-    path = Path(server.life.house.models["first"].asked.order.path)
-    old = server.ask("GET", "/v1/models/first").json["sha256"]
-    fresh = tiny_model(9)
-    expected = {id(model): [g._asdict() for g in model.predict(encoded(7))] for model in (models["first"], fresh)}
-    with ThreadPoolExecutor(2) as pool:
-        fresh.save(path)
-        reload = pool.submit(server.call, server.life.house.reload("first"))
-        answers = []
-        while not reload.done():
+        new.save(path)
+        with ThreadPoolExecutor(1) as pool:
+            reload = pool.submit(server.call, server.life.house.reload("m"))
+            answers = []
+            while not reload.done():
+                answers.append(server.classify(encoded(7)))
             answers.append(server.classify(encoded(7)))
-        answers.append(server.classify(encoded(7)))
     assert {answer.status for answer in answers} == {200}
-    new = server.ask("GET", "/v1/models/first").json["sha256"]
-    assert new != old
+    versions = [answer.json["sha256"] for answer in answers]
+    assert versions[0] != versions[-1]
     for answer in answers:
-        belongs = models["first"] if answer.json["sha256"] == old else fresh
-        assert answer.json["results"][0]["predictions"] == expected[id(belongs)]
-    assert answers[-1].json["sha256"] == new
-    (path / "model.safetensors").write_bytes(b"broken")
-    assert server.call(server.life.house.reload("first")) is None
-    assert server.classify(encoded(7)).json["sha256"] == new
-    assert "reload_error" in server.ask("GET", "/v1/models/first").json
-    assert any("not replaced" in note for note in server.notes)
+        assert answer.json["results"][0]["predictions"] == expected[answer.json["sha256"] == versions[-1]]
+
+
+def test_a_broken_new_model_leaves_the_old_one_and_a_whole_one_is_seen_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitral.serving.house.WATCH_EVERY", 0.05)
+    path = tiny_model(0).save(tmp_path / "model")
+    with Running({"m": str(path)}, start=InProcess, watch=True) as server:
+        before = server.classify(encoded(7)).json["sha256"]
+        whole = (path / "model.safetensors").read_bytes()
+        (path / "model.safetensors").write_bytes(whole[:-8])
+        until(lambda: any("not replaced" in note for note in server.notes))
+        assert server.classify(encoded(7)).json["sha256"] == before
+        assert server.ask("GET", "/v1/models").json["models"][0]["reload_error"]
+        tiny_model(5).save(path)
+        until(lambda: server.classify(encoded(7)).json["sha256"] != before)
+        assert server.ask("GET", "/v1/models").json["models"][0]["reload_error"] is None
+        assert server.count("vitral_reloads_total", model="m", outcome="refused") >= 1

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from typing import Any
 
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import UnavailableError, UsageError
+
+PACKAGES = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+"""What the extra `serve` brings."""
 
 DRAIN_DELAY = 1.0
 
@@ -51,73 +55,81 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     Exit code 0 once every accepted request was answered; 130 or 143 where a second signal, or the time limit, cut
     that short.
     """
-    settings = _settings(arguments)
-    try:
-        import asyncio
+    _require_packages()
+    from vitral.serving.address import as_url, bind, is_local
+    from vitral.serving.guard import Guard, allowed_hosts, read_key
 
-        from vitral.serving.http import Life, bind
-    except ImportError as error:
-        raise UnavailableError(f"serving needs {error.name}: pip install 'vitral[serve]'.") from error
-
-    bound = bind(arguments.host, arguments.port)
-    life = Life(settings, screen.say, screen.warn)
-    host = f"[{arguments.host}]" if ":" in arguments.host.strip("[]") else arguments.host
-    address = f"http://{host}:{bound.getsockname()[1]}/"
-    document: dict[str, Any] = {"address": address, "models": []}
-
-    def ready() -> None:
-        for served in life.house.models.values():
-            assert served.batcher is not None
-            known = served.batcher.description
-            height, width = known.preprocessing.crop
-            screen.say(
-                f"{served.name}  {known.family}, {len(known.classes)} classes, {height} x {width}, {known.device}, "
-                f"{known.sha256[:12]}"
-            )
-            document["models"].append({"name": served.name, "sha256": known.sha256})
-        if not settings.guard.locked and not _local(arguments.host):
-            screen.warn("everybody who reaches this address can use it (--insecure).")
-        screen.result(f"serving on {address}  (Ctrl-C stops)")
-
-    asyncio.run(life.live(bound, ready))
-    document["stopped_by"] = life.stopped_by.name if life.stopped_by else None
-    code = 128 + int(life.stopped_by) if life.forced and life.stopped_by else 0
-    screen.say("stopped at once" if life.forced else "stopped; every accepted request was answered")
-    return code, document
-
-
-def _settings(arguments: argparse.Namespace) -> Any:
-    from vitral.config import DataConfig, RuntimeConfig
-    from vitral.overrides import override
-
-    try:
-        from vitral.serving.guard import LOCAL_NAMES, Guard, read_key
-        from vitral.serving.house import Asked, named
-        from vitral.serving.http import Settings
-        from vitral.serving.limits import Limits
-        from vitral.serving.process import Order
-    except ImportError as error:
-        raise UnavailableError(f"serving needs {error.name}: pip install 'vitral[serve]'.") from error
-    from vitral.evaluation import cores
-
-    for name, least in (("replicas", 1), ("threads", 1), ("port", 0)):
-        value = getattr(arguments, name)
-        if value is not None and not least <= value <= 65_535:
-            raise UsageError(f"--{name} must be {least} to 65535, not {value}.")
-    if not 0 <= arguments.drain_delay <= 3600:
-        raise UsageError(f"--drain-delay must be 0 to 3600 seconds, not {arguments.drain_delay:g}.")
+    _require_ranges(arguments)
+    local = is_local(arguments.host)
     key = read_key(arguments.api_key_file)
-    local = _local(arguments.host)
     if key is None and not local and not arguments.insecure:
         raise UsageError(
             f"--host {arguments.host} can be reached from elsewhere: protect it with --api-key-file FILE or "
             "VITRAL_API_KEY, or say --insecure."
         )
-    given = {
-        name: getattr(arguments, name)
-        for name in ("queue", "max_pictures", "max_batch", "timeout", "max_connections")
-        if getattr(arguments, name) is not None
-    }
+    guard = Guard(key, allowed_hosts(arguments.host, local, arguments.allow_host))
+    with bind(arguments.host, arguments.port) as bound:
+        address = as_url(arguments.host, bound)
+        settings = _settings(arguments, guard)
+        import asyncio
+
+        from vitral.serving.http import Life
+
+        life = Life(settings, screen.say, screen.warn)
+        document: dict[str, Any] = {"address": address, "models": []}
+
+        def ready() -> None:
+            document["models"] += [_said(served, screen) for served in life.house.models.values()]
+            if not guard.locked and not local:
+                screen.warn("everybody who reaches this address can use it (--insecure).")
+            screen.result(f"serving on {address}  (Ctrl-C stops)")
+
+        asyncio.run(life.live(bound, ready))
+    document["stopped_by"] = life.stopped_by.name if life.stopped_by else None
+    screen.say("stopped at once" if life.forced else "stopped; every accepted request was answered")
+    return (128 + int(life.stopped_by) if life.forced and life.stopped_by else 0), document
+
+
+def _said(served: Any, screen: Screen) -> dict[str, str]:
+    """One line about a model; its part of the document."""
+    known = served.batcher.description
+    height, width = known.preprocessing.crop
+    screen.say(
+        f"{served.name}  {known.family}, {len(known.classes)} classes, {height} x {width}, {known.device}, "
+        f"version {known.sha256[:12]}"
+    )
+    return {"name": served.name, "sha256": known.sha256}
+
+
+def _require_packages() -> None:
+    for name in PACKAGES:
+        if find_spec(name) is None:
+            raise UnavailableError(f"serving needs {name}: pip install 'vitral[serve]'.")
+
+
+def _require_ranges(arguments: argparse.Namespace) -> None:
+    for name, least, most in (
+        ("replicas", 1, 256),
+        ("threads", 1, 1024),
+        ("port", 0, 65_535),
+        ("drain_delay", 0, 3600),
+    ):
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} must be {least} to {most}, not {value:g}.")
+
+
+def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
+    from vitral.config import DataConfig, RuntimeConfig
+    from vitral.evaluation import cores
+    from vitral.overrides import override
+    from vitral.serving.house import Asked, named
+    from vitral.serving.http import Settings
+    from vitral.serving.limits import Limits
+    from vitral.serving.process import Order
+
+    names = ("queue", "max_pictures", "max_batch", "timeout", "max_connections")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.max_body is not None:
         given["max_body"] = int(arguments.max_body * 1_000_000)
     changed = section(arguments, "data.")
@@ -125,20 +137,15 @@ def _settings(arguments: argparse.Namespace) -> Any:
         given["max_pixels"] = override(DataConfig(), changed).max_pixels
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     threads = arguments.threads or max(1, cores() // arguments.replicas)
-    preprocessing = section(arguments, "preprocessing.")
-    orders = [
-        Asked(name, Order(path, runtime.device, threads, preprocessing)) for name, path in named(arguments.models)
-    ]
-    hosts = None if "*" in arguments.allow_host or not local else {*LOCAL_NAMES, arguments.host}
-    if arguments.allow_host and "*" not in arguments.allow_host:
-        hosts = {*(hosts or ()), *LOCAL_NAMES, *arguments.allow_host}
+    changes = section(arguments, "preprocessing.")
+    orders = [Asked(name, Order(path, runtime.device, threads, changes)) for name, path in named(arguments.models)]
     return Settings(
-        orders, Guard(key, hosts), Limits(**given), arguments.replicas, max(2, cores()), arguments.watch,
-        arguments.drain_delay, arguments.debug,
-    )  # fmt: skip
-
-
-def _local(host: str) -> bool:
-    from vitral.serving.guard import is_local
-
-    return is_local(host)
+        orders,
+        guard,
+        Limits(**given),
+        replicas=arguments.replicas,
+        decoders=max(2, cores()),
+        watch=arguments.watch,
+        drain_delay=arguments.drain_delay,
+        debug=arguments.debug,
+    )

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
+from vitral.serving.body import GoneError
 from vitral.serving.guard import HEADERS, Guard
 from vitral.serving.metrics import Metrics
 from vitral.serving.refusals import CODES, Refusal
@@ -76,6 +77,8 @@ class Front:
             await self.routes(scope, receive, answer)
         except Refusal as refusal:
             return refusal
+        except GoneError:
+            return None
         except HTTPException as error:
             return _of_starlette(error, scope)
         except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -98,12 +97,12 @@ def read_key(file: str | None) -> str | None:
     return key
 
 
-def is_local(host: str) -> bool:
-    """Whether an address that is listened on can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def allowed_hosts(host: str, local: bool, named: Iterable[str]) -> set[str] | None:
+    """Names that the Host header may have: those given by hand; of a local address its own; otherwise any (`None`)."""
+    given = set(named)
+    if "*" in given or (not local and not given):
+        return None
+    return {*LOCAL_NAMES, *given, f"[{host.strip('[]')}]" if ":" in host else host}
 
 
 def _host(header: str) -> str:

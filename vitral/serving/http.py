@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from starlette.routing import Router
 
-from vitral.errors import UnavailableError, UsageError, VitralError
+from vitral.errors import VitralError
 from vitral.serving.answers import Answering
 from vitral.serving.api import Api
 from vitral.serving.body import Bodies
@@ -61,32 +60,6 @@ class Settings:
     watch: bool = False
     drain_delay: float = 1.0
     debug: bool = False
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket at an address, that does not listen yet.
-
-    Raises:
-        UnavailableError: the port is taken, or not for us. UsageError: no such address here.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--host {host}: there is no such address ({error}).") from error
-    bound = socket.socket(family, kind)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UnavailableError(
-                f"port {port} is taken: choose another with --port, or --port 0 for a free one."
-            ) from error
-        if error.errno == errno.EACCES:
-            raise UnavailableError(f"port {port} is kept for the system: choose one above 1023 with --port.") from error
-        raise UsageError(f"--host {host}: this machine has no such address ({error.strerror}).") from error
-    return bound
 
 
 class Life(uvicorn.Server):

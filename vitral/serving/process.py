@@ -94,7 +94,7 @@ class Worker:
             )
             if "error" in header:
                 raise _known(header)
-            self.description = _description(header)
+            self.description = description_of(header)
         except BaseException:
             self.kill()
             raise
@@ -158,7 +158,8 @@ def _known(header: dict[str, Any]) -> Exception:
     return VitralError(f"the model cannot be loaded: {header['error']}")
 
 
-def _description(header: dict[str, Any]) -> Description:
+def description_of(header: dict[str, Any]) -> Description:
+    """What `Engine.described` said, as an object again."""
     preprocessing = dict(header.pop("preprocessing"))
     for name, value in preprocessing.items():
         preprocessing[name] = tuple(value) if isinstance(value, list) else value

@@ -28,10 +28,10 @@ export class Panel {
     this.stack = make("div", { className: "stack" }, this.seen, this.map);
     this.note = make("p", { className: "soft small", "aria-live": "polite" });
     this.controls = make("div", { className: "controls" });
-    this.answer = make("div", {});
+    this.answer = make("div", { className: "said" });
     const title = make("h3", { id: this.id }, model.name);
-    const figure = make("figure", {}, this.stack, this.controls, this.note);
-    this.element = make("article", { className: "card panel", "aria-labelledby": this.id }, title, figure, this.answer);
+    const controls = make("div", { className: "below" }, this.controls, this.note);
+    this.element = make("article", { className: "card panel", "aria-labelledby": this.id }, title, this.stack, this.answer, controls);
     this.offered = Object.keys(model.explanations?.methods ?? {});
     this.drawControls();
   }
@@ -70,8 +70,8 @@ export class Panel {
     }
     const [first] = answer;
     const sure = this.model.calibrated
-      ? "Probabilities are calibrated: temperature fitted on held-out pictures."
-      : "Probabilities are the model's own; they were not calibrated.";
+      ? "Calibrated confidence: its temperature was fitted on pictures that were held out."
+      : "The model's own confidence; it was not calibrated.";
     const several = this.model.multi_label ? " Each class is a question of its own, so they need not sum to 100 %." : "";
     const bars = make("ol", { className: "bars", "aria-label": "Likeliest classes" }, ...answer.map((guess) => this.bar(guess)));
     const name = make("small", {}, `${percent(first.probability)} likely`);
