@@ -90,7 +90,13 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; where none may follow, what is left to send gets some time only."""
+        """Go on with the next request; where none may follow, what is left to send gets some time only.
+
+        A client that is still sending the body of a request that is answered is hung up on: uvicorn would read on for
+        as long as a byte comes now and then.
+        """
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self.transport.close()
         super().on_response_complete()
         if self.transport.is_closing():
             self.loop.call_later(self.limits.read_timeout, self.transport.abort)
