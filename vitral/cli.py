@@ -30,6 +30,7 @@ VERBS = {
     "probe": "how good are a model's features on other pictures, without training it?",
     "predict": "classify pictures",
     "serve": "answer over HTTP: a page for people, an interface for programs",
+    "export": "write a model as a graph for other programs: ONNX, OpenVINO, torch.export; int8",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",
     "recipes": "list the training recipes, or show one",

@@ -14,6 +14,9 @@ from vitral.console import Screen
 LAYOUTS = ("vitral", "timm", "huggingface", "google", "torchvision", "deit", "mae", "dinov2", "microsoft")
 """Keys of `vitral.weights.LAYOUTS`, for the help, which imports no torch."""
 
+OTHER_WORDS = ("hf", "transformers", "npz", "google-npz")
+"""Keys of `vitral.weights.conversion.ALIASES`, likewise."""
+
 ALIASES = "hf and transformers mean huggingface, npz and google-npz mean google"
 """Of `vitral.weights.conversion`, likewise."""
 
@@ -35,7 +38,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
     layout = layout_named(arguments.to)
     pretrained = read(arguments.model)
-    folder = Path(arguments.out or f"{_name(arguments.model)}-{layout}")
+    folder = Path(arguments.out or f"{name_beside(arguments.model)}-{layout}")
     loaded, written = convert(
         pretrained,
         layout,
@@ -57,8 +60,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     }
 
 
-def _name(model: str) -> str:
-    """A name for a folder beside: of the folder, or of the file without its ending, or of the model.
+def name_beside(model: str) -> str:
+    """A name for what is written beside a model: of the folder, or of the file without its ending, or of the model.
 
     Every run calls its model folder "model", so there it is the run's name.
     """

@@ -1,90 +1,199 @@
-"""Classify pictures: files, folders, or patterns like 'holiday/*.jpg'."""
+"""Classify pictures: files, folders, patterns like 'holiday/*.jpg', tables with a column of paths (csv, tsv, jsonl,
+parquet), tar archives (read as they are, never unpacked), and - for a list of paths on standard input."""
 
 from __future__ import annotations
 
 import argparse
-import glob
+import itertools
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vitral.commands.answers_file import AnswersFile
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
 from vitral.errors import DataError, MissingInputError, UsageError
-from vitral.registry import nearest_path
+
+if TYPE_CHECKING:
+    from vitral.datasets.pictures import Listed, Picture
+    from vitral.serving.predictor import Model
+    from vitral.serving.stream import Answer
+
+BACKENDS = ("torch", "onnxruntime", "openvino", "auto")
+"""As `vitral.fastest` knows them, for the help, which imports no torch."""
+
+NAMED = 10
+"""Unreadable pictures that are named on the screen where the answers go to a file."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture, folder of pictures, or quoted pattern")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, or an exported folder")
+    parser.add_argument(
+        "pictures", metavar="PICTURES", nargs="+", help="picture, folder, quoted pattern, table, tar or -"
+    )
     parser.add_argument("--top", type=int, default=5, help="classes shown for each picture (default: 5)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write a row per picture: .csv, .jsonl or .parquet; typed again, it goes on"
+    )
+    parser.add_argument("--features", action="store_true", help="also give what the head sees (--json, --out)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch",
+        help="torch: the bits of `evaluate`. auto: the fastest engine that is installed and agrees to 1e-5; it pays "
+        "from some hundred pictures on (default: torch)",
+    )  # fmt: skip
     add_settings(parser, {name: SHORT[name] for name in ("--device", "--workers")})
-    add_settings(parser, {"--max-pixels": DATA["--max-pixels"]})
+    add_settings(parser, {name: DATA[name] for name in ("--path-column", "--image-folder", "--max-pixels")})
     add_settings(parser.add_argument_group("preprocessing, where the model's own should not hold"), PREPROCESSING)
 
 
-def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, list[dict[str, Any]]]:
-    """Classify; the document is a list of {path, predictions: [{label, probability}]}."""
+def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
+    """Classify; the document is a list of {path, predictions: [{label, probability}]}, or with --out an account."""
     if arguments.top < 1:
         raise UsageError(f"--top must be at least 1, not {arguments.top}.")
+    if arguments.features and not (arguments.out or arguments.json):
+        raise UsageError("--features are too many numbers for the screen: add --out FILE or --json.")
     from vitral.config import DataConfig, RuntimeConfig
-    from vitral.data.decode import decode
-    from vitral.data.preprocessing import prepare
+    from vitral.datasets.pictures import listed
     from vitral.evaluation import threads
     from vitral.overrides import override
     from vitral.serving.predictor import load
+    from vitral.serving.stream import answered
 
-    paths = [path for words in arguments.pictures for path in _expand(words)]
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    max_pixels = override(DataConfig(), section(arguments, "data.")).max_pixels
+    data = override(DataConfig(), section(arguments, "data."))
+    found = listed(arguments.pictures, data)
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
-    answers: list[dict[str, Any]] = [{"path": path, "predictions": []} for path in paths]
-    workers = min(threads(runtime.workers), len(paths) - 1)
-    for batch in model.batches(paths, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers):
-        for sample, error in batch.unreadable:
-            answers[sample]["error"] = error.reason
-        if len(batch):
-            rows = model.probabilities_of(model.logits(batch.images)).numpy()
-            for sample, row in zip(batch.samples, rows, strict=True):
-                answers[sample]["predictions"] = [guess._asdict() for guess in model.best(row, arguments.top)]
-    for answer in answers:
-        _show(answer, model.descriptions, screen)
-    bad = [answer["path"] for answer in answers if "error" in answer]
-    if len(bad) == len(answers):
-        reasons = "; ".join(f"{a['path']}: {a['error']}" for a in answers[:3])
+    file = _file(model, arguments) if arguments.out else None
+    model = _with_backend(model, arguments, found.total, screen)
+    pictures = _rest(found.pictures, file, screen) if file else found.pictures
+    workers = threads(runtime.workers) if found.total is None else min(threads(runtime.workers), found.total - 1)
+    answers = answered(model, pictures, workers, data.max_pixels, arguments.features)
+    if file is None:
+        return _shown(model, answers, arguments, screen)
+    return _written(model, answers, file, found, arguments.top, screen)
+
+
+def _shown(
+    model: Model, answers: Iterable[list[Answer]], arguments: argparse.Namespace, screen: Screen
+) -> tuple[int, list[dict[str, Any]]]:
+    """Answers on the screen as they come, and all of them for --json."""
+    document: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    count = 0
+    for answer in itertools.chain.from_iterable(answers):
+        row = {"predictions": [], **_row(model, answer, arguments.top)}
+        _show(row, model.descriptions, screen)
+        count += 1
+        bad += [row] if "error" in row else []
+        document += [row] if arguments.json else []
+    return _code(count, len(bad), bad), document
+
+
+def _written(
+    model: Model, answers: Iterable[list[Answer]], file: AnswersFile, found: Listed, top: int, screen: Screen
+) -> tuple[int, dict[str, Any]]:
+    """Answers into a file, with a line that says how far it is."""
+    started, made = time.monotonic(), 0
+    bad: list[dict[str, Any]] = []
+    try:
+        for batch in answers:
+            rows = [_row(model, answer, top) for answer in batch]
+            file.add(rows)
+            made += len(rows)
+            bad += [row for row in rows if "error" in row]
+            screen.progress(_progress(file.done, made, found.total, time.monotonic() - started))
+    except BaseException:
+        screen.end_progress()
+        screen.say(f"{file.done + made:,} rows are kept in {file.part}: the same command goes on from there")
+        raise
+    finally:
+        screen.end_progress()
+        file.close()
+    total, unreadable = file.done + made, file.bad + len(bad)
+    for row in bad[:NAMED]:
+        screen.warn(f"{row['path']}: {row['error']}")
+    if len(bad) > NAMED:
+        screen.warn(f"and {len(bad) - NAMED:,} more: column error of {file.path}")
+    code = _code(total, unreadable, bad)
+    file.finish()
+    seconds = time.monotonic() - started
+    speed = f", {made / seconds:,.1f} a second" if made else ""
+    screen.result(f"{total:,} pictures{speed}, {unreadable:,} unreadable  {file.path}")
+    listed = [{"path": row["path"], "reason": row["error"]} for row in bad]
+    return code, {
+        "out": str(file.path), "pictures": total, "resumed_after": file.done, "unreadable": unreadable,
+        "unreadable_pictures": listed, "seconds": round(seconds, 3), "backend": model.backend_name,
+    }  # fmt: skip
+
+
+def _row(model: Model, answer: Answer, top: int) -> dict[str, Any]:
+    if answer.probabilities is None:
+        return {"path": answer.name, "error": answer.error}
+    row = {"path": answer.name, "predictions": [guess._asdict() for guess in model.best(answer.probabilities, top)]}
+    return row if answer.features is None else row | {"features": [float(value) for value in answer.features]}
+
+
+def _code(count: int, unreadable: int, bad: list[dict[str, Any]]) -> int:
+    if count == 0:
+        raise MissingInputError("there are no pictures in what was given: give JPEG, PNG, WebP, BMP or GIF files.")
+    if unreadable == count:
+        reasons = "; ".join(f"{row['path']}: {row['error']}" for row in bad[:3])
         raise DataError(f"not one of the pictures can be read ({reasons}): give JPEG, PNG, WebP, BMP or GIF files.")
-    return (DataError.exit_code if bad else 0), answers
+    return DataError.exit_code if unreadable else 0
 
 
-def _expand(words: str) -> list[str]:
-    """The files that one argument stands for, in order of their names."""
-    if not words:
-        raise UsageError("a picture's path is empty: name a file, a folder or a pattern.")
-    path = Path(words)
-    if path.is_dir():
-        from vitral.datasets.scan import pictures_below
+def _file(model: Model, arguments: argparse.Namespace) -> AnswersFile:
+    from vitral.data.preprocessing import to_json
+    from vitral.fastest import fingerprint
 
-        found = pictures_below(path)
-        if not found:
-            raise MissingInputError(
-                f"{path} holds no pictures: give a folder with JPEG, PNG, WebP, BMP or GIF files in it."
+    return AnswersFile(
+        Path(arguments.out),
+        {
+            "model": fingerprint(model), "backend": arguments.backend, "preprocessing": to_json(model.preprocessing),
+            "top": min(arguments.top, len(model.classes)), "features": arguments.features,
+        },
+    )  # fmt: skip
+
+
+def _rest(pictures: Iterator[Picture], file: AnswersFile, screen: Screen) -> Iterator[Picture]:
+    """The pictures that have no row yet.
+
+    Raises:
+        UsageError: those that have one are others now.
+    """
+    if not file.done:
+        return pictures
+    screen.decide(f"goes on after {file.done:,} pictures of {file.part}")
+    for i, name in enumerate(file.names()):
+        now = next(pictures, None)
+        if now is None or now.name != name:
+            there = "nothing" if now is None else now.name
+            raise UsageError(
+                f"picture {i + 1:,} was {name} when {file.part} was begun and is {there} now: remove it to start anew."
             )
-        return found
-    if path.exists():
-        return [words]
-    found = sorted(name for name in glob.glob(words, recursive=True) if Path(name).is_file())  # noqa: PTH207 - any pattern
-    if not found:
-        if any(sign in words for sign in "*?["):
-            raise MissingInputError(f"no picture at {words}: nothing matches the pattern; check it, from {Path.cwd()}.")
-        near = nearest_path(path, _may_be_picture)
-        raise MissingInputError(f"no picture at {words}: " + (f"did you mean {near}?" if near else "check the path."))
-    return found
+    return pictures
 
 
-def _may_be_picture(path: Path) -> bool:
-    from vitral.datasets.scan import ENDINGS
+def _with_backend(model: Model, arguments: argparse.Namespace, count: int | None, screen: Screen) -> Model:
+    if arguments.backend == "torch":
+        return model
+    from vitral.fastest import with_backend
 
-    return path.is_dir() or path.suffix.lower() in ENDINGS
+    model, sentence = with_backend(model, arguments.backend, count)
+    screen.decide(sentence)
+    return model
+
+
+def _progress(before: int, made: int, count: int | None, seconds: float) -> str:
+    from vitral.training.log import duration_words
+
+    rate = made / max(seconds, 1e-9)
+    if count is None:
+        return f"{before + made:,} pictures, {rate:,.1f} a second"
+    left = duration_words(max(0, count - before - made) / rate)
+    return f"{before + made:,} of {count:,} pictures, {rate:,.1f} a second, {left} left"
 
 
 def _show(answer: dict[str, Any], descriptions: dict[str, str], screen: Screen) -> None:

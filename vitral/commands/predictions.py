@@ -37,8 +37,20 @@ def truth(model: Any, labels: Iterable[int]) -> str:
     return ";".join(model.classes[k] if k >= 0 else "" for k in labels)
 
 
+def spreadsheet_safe(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: words that begin like one get an apostrophe in front, as names
+    of files and classes may be anybody's (OWASP, "CSV Injection"). Numbers stay."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table as comma-separated values.
+    """A table as comma-separated values, in which no cell is a formula.
 
     Raises:
         StorageError: it cannot be written.
@@ -47,6 +59,6 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
         with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
-            writer.writerows(rows)
+            writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
     except OSError as error:
         raise StorageError(f"cannot write {path} ({error.strerror}): name another file.") from error

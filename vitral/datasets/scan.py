@@ -115,6 +115,11 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
             start = file.read(12)
     except OSError:
         return False
+    return begins_as_picture(start)
+
+
+def begins_as_picture(start: bytes) -> bool:
+    """Whether the first 12 bytes of a file are a picture's."""
     # "BM" alone begins too many texts; the bytes 6 to 9 of a BMP are reserved, and zero.
     is_bmp = start.startswith(b"BM") and start[6:10] == bytes(4)
     is_webp = start.startswith(b"RIFF") and start[8:] == b"WEBP"

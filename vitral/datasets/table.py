@@ -47,6 +47,27 @@ def read_table(config: DataConfig) -> Found:
     return found
 
 
+def read_paths(config: DataConfig) -> list[str]:
+    """The pictures that a table names, in its order, whatever else stands in it; none is looked for.
+
+    Raises:
+        UsageError: it has no such column. DataError: its content is not valid.
+        UnavailableError: Parquet without pyarrow.
+    """
+
+    def choose(present: Sequence[str]) -> Columns:
+        path = _pick(config, present, "picture's path", "--path-column", config.path_column, PATH_COLUMNS)
+        return Columns(path, path, None)
+
+    base = config.image_folder if config.image_folder is not None else os.path.dirname(config.path)  # noqa: PTH120
+    found = []
+    for number, (path, _, _) in enumerate(_rows(config, Path(config.path), choose), start=1):
+        if not isinstance(path, str) or not path:
+            raise DataError(f"row {number:,} of {config.path!r} has no path: give it one, or remove the row.")
+        found.append(os.path.join(base, path))  # noqa: PTH118 - as below
+    return found
+
+
 def read_column(config: DataConfig, name: str, option: str) -> dict[str, Any]:
     """The values of the column `name`, by the picture's path as `read_table` gives it; `option` asked for them.
 

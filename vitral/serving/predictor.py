@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitral.backends import TORCH, Backend, answers
 from vitral.config import Preprocessing
 from vitral.data.decode import decode
 from vitral.data.loader import Batch, batches
@@ -19,6 +20,7 @@ from vitral.data.preprocessing import normalise, prepare
 from vitral.datasets.dataset import Source
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
+from vitral.serving.exported import GraphNetwork, is_export, open_export
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
 
@@ -51,6 +53,8 @@ class Model:
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
         temperature: scores are divided by it before they become probabilities; `metrics` says how it was fitted.
+        backend: the engine that answers in the network's place, if one does; it normalises as the graph was told to
+            when it was exported.
     """
 
     def __init__(
@@ -73,14 +77,27 @@ class Model:
         self.multi_label = multi_label
         self.metrics = metrics or {}
         self.temperature = _temperature(self.metrics)
+        self.backend: Backend | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
 
+    @property
+    def backend_name(self) -> str:
+        """Who computes: "torch", or an engine's name."""
+        return TORCH if self.backend is None else self.backend.name
+
     def with_preprocessing(self, **changes: Any) -> Model:
-        """The same model with some fields of its preprocessing changed."""
+        """The same model with some fields of its preprocessing changed.
+
+        Raises:
+            UsageError: a graph answers, which has them inside.
+        """
+        inside = [name for name in ("crop", "mean", "std") if name in changes]
+        if self.backend is not None and inside:
+            raise UsageError(f"{', '.join(inside)} cannot be changed in an export: export the model again.")
         changed = copy.copy(self)
         changed.preprocessing = replace(self.preprocessing, **changes)
         return changed
@@ -95,6 +112,12 @@ class Model:
         changed.metrics, changed.temperature = metrics, _temperature(metrics)
         return changed
 
+    def with_backend(self, backend: Backend | None) -> Model:
+        """The same model, its scores and representations computed by `backend`; `None` is the torch network."""
+        changed = copy.copy(self)
+        changed.backend = backend
+        return changed
+
     def pixels(self, source: Source) -> np.ndarray:
         """A picture as the network sees it before normalisation: [crop height, crop width, 3] uint8.
 
@@ -103,37 +126,47 @@ class Model:
         """
         return prepare(decode(source), self.preprocessing)
 
-    @torch.inference_mode()
     def logits(self, pixels: np.ndarray) -> Tensor:
         """Scores [n, classes] float32 on the CPU, of pixels [n, height, width, 3] uint8.
 
         The row of a Vision Transformer's picture has the same bits whatever else is in the batch. (Convolutions
-        choose their kernels by the size of the batch; theirs agree to rounding.)
+        choose their kernels by the size of the batch, and a `backend` is another engine; theirs agree to rounding.)
 
         Raises:
             DataError: a score is infinite, or not a number.
         """
-        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        scores = self._after_encoder(self.network.classify, images)
-        if not bool((scores.abs() < LARGEST_SCORE).all()):
-            raise DataError(
-                "the model gives scores that are infinite or not numbers, so its weights or its preprocessing are "
-                "damaged: train it again, or take an earlier one."
-            )
-        return scores
+        if self.backend is not None:
+            return _finite(torch.from_numpy(answers(self.backend, pixels).logits))
+        (scores,) = self._after_encoder(pixels, self.network.classify)
+        return _finite(scores)
+
+    def representations(self, pixels: np.ndarray) -> Tensor:
+        """What the head sees of pixels [n, height, width, 3] uint8: [n, width] float32 on the CPU; bits as `logits`.
+
+        Raises:
+            UsageError: the graph that answers gives none.
+        """
+        if self.backend is not None:
+            return _features(answers(self.backend, pixels).features)
+        (found,) = self._after_encoder(pixels, self.network.pooled)
+        return found
+
+    def logits_and_representations(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Both of the same pixels, for the price of one."""
+        if self.backend is not None:
+            found = answers(self.backend, pixels)
+            return _finite(torch.from_numpy(found.logits)), _features(found.features)
+        scores, representations = self._after_encoder(pixels, self.network.classify, self.network.pooled)
+        return _finite(scores), representations
 
     @torch.inference_mode()
-    def representations(self, pixels: np.ndarray) -> Tensor:
-        """What the head sees of pixels [n, height, width, 3] uint8: [n, width] float32 on the CPU; bits as `logits`."""
+    def _after_encoder(self, pixels: np.ndarray, *last: Callable[[Tensor], Tensor]) -> list[Tensor]:
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        return self._after_encoder(self.network.pooled, images)
-
-    def _after_encoder(self, last: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         encoded = self.network.encode(normalise(images, self.preprocessing.mean, self.preprocessing.std))
         # Products with few rows take paths through the matrix library that round differently, so the head always
         # sees BATCH_SIZE rows. (The encoder has a row for each token, and no such paths.)
         parts = [_filled(part) for part in encoded.split(BATCH_SIZE)]
-        return torch.cat([last(part) for part in parts])[: len(encoded)].float().cpu()
+        return [torch.cat([layer(part) for part in parts])[: len(encoded)].float().cpu() for layer in last]
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Scores [n, classes] as probabilities, at the model's temperature; the order of classes is the scores'."""
@@ -180,13 +213,14 @@ class Model:
     def features(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
-        width = self.network.get_parameter(f"{self.network.HEADS[0]}.weight").shape[1]
-        found = [np.zeros((0, width), dtype=np.float32)]
+        found: list[np.ndarray] = []
         for batch in self.batches(sources, workers=workers):
             for _, error in batch.unreadable:
                 raise error
             found.append(self.representations(batch.images).numpy())
-        return np.concatenate(found)
+        if found:
+            return np.concatenate(found)
+        return self.representations(np.zeros((1, *self.preprocessing.crop, 3), dtype=np.uint8)).numpy()[:0]
 
     def save(self, path: str | Path, card: str = "") -> Path:
         """Write a model folder (see `vitral.weights.folder`) and return its path."""
@@ -195,12 +229,18 @@ class Model:
         return target
 
     def described(self) -> Described:
-        """All of it but the numbers."""
+        """All of it but the numbers.
+
+        Raises:
+            UsageError: the numbers are in an exported graph, from which no model comes back.
+        """
+        if isinstance(self.network, GraphNetwork):
+            raise UsageError("an export cannot be saved as a model: take the model folder that it was made from.")
         return Described(self.network.config, self.preprocessing, self.classes, self.descriptions, self.multi_label)
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Load a model folder of vitral's, or published weights in a layout that `vitral.weights` knows.
+    """Load a model folder of vitral's, an export, or published weights in a layout that `vitral.weights` knows.
 
     Args:
         path: a folder, a file, or a name or address as `vitral.weights.published` knows them: "ViT-B/16",
@@ -210,6 +250,8 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         MissingInputError: nothing there. DataError: not a model, or damaged. UsageError: nothing of that name.
         UnavailableError: no such device, or it cannot be fetched. StorageError: it cannot be kept.
     """
+    if is_export(path):
+        return _exported(Path(path), device)
     pretrained = read(path)
     network, _ = build(pretrained)
     return Model(
@@ -220,6 +262,14 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         pretrained.described.multi_label,
         pretrained.metrics,
     )
+
+
+def _exported(folder: Path, device: str) -> Model:
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"an export runs on the processor, not on {device}: leave --device out.")
+    found = open_export(folder, torch.get_num_threads())
+    parts = (found.network, found.preprocessing, found.classes, found.descriptions, found.multi_label, found.metrics)
+    return Model(*parts).with_backend(found.backend)
 
 
 def choose_device(name: str) -> torch.device:
@@ -256,6 +306,21 @@ def _temperature(metrics: dict[str, Any]) -> float:
             f"metrics.json: calibration must hold a temperature from {least} to {most}, not {value!r}: remove it there."
         )
     return float(value)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    if not bool((scores.abs() < LARGEST_SCORE).all()):
+        raise DataError(
+            "the model gives scores that are infinite or not numbers, so its weights or its preprocessing are "
+            "damaged: train it again, or take an earlier one."
+        )
+    return scores
+
+
+def _features(found: np.ndarray | None) -> Tensor:
+    if found is None:
+        raise UsageError("this export gives no features: export the model with --features, or take the model itself.")
+    return torch.from_numpy(found)
 
 
 def _filled(encoded: Tensor) -> Tensor:

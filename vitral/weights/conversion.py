@@ -23,7 +23,7 @@ from vitral.models import Network, family_of
 from vitral.registry import look_up
 from vitral.version import VERSION
 from vitral.weights import LAYOUTS, Pretrained, build, read
-from vitral.weights.aside import written_aside
+from vitral.weights.aside import require_own, written_aside
 from vitral.weights.layout import Described
 from vitral.weights.report import LoadReport
 
@@ -117,7 +117,7 @@ def convert(pretrained: Pretrained, layout: str, folder: Path | None, card: Card
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="vitral-") as temporary:
             return loaded, _write(pretrained, network, name, Path(temporary), None, card)
-    _require_own(folder, pretrained.source)
+    require_own(folder, pretrained.source, MARK, "conversion")
     with written_aside(folder) as aside:
         return loaded, _write(pretrained, network, name, aside, folder, card)
 
@@ -244,25 +244,3 @@ def _changed(before: Pretrained, after: Pretrained) -> list[tuple[str, str, str]
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _require_own(folder: Path, source: Path) -> None:
-    """Refuse to take the place of anything but an empty folder or what a conversion of the same source left."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        record = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        ours = record["library"] == "vitral" and isinstance(record["source"], str)
-        ours = ours and {path.name for path in folder.iterdir()} <= set(record["files"])
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
-        ours = False
-    if not ours:
-        raise UsageError(
-            f"{folder} is there and is not, or not only, an earlier conversion, so it is not replaced: name another "
-            f"with --out."
-        )
-    if Path(record["source"]).resolve() != source.resolve():
-        raise UsageError(
-            f"{folder} is the conversion of another model, {record['source']}, so it is not replaced: name another "
-            f"with --out."
-        )

@@ -1,0 +1,42 @@
+"""A few of the user's pictures, spread over all of them, as the network sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vitral.data.decode import decode
+from vitral.data.preprocessing import prepare
+from vitral.datasets.pictures import Picture
+from vitral.errors import DataError
+from vitral.serving.predictor import Model
+
+
+def some_pixels(
+    model: Model, pictures: Sequence[Picture], count: int, workers: int, max_pixels: int
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Up to `count` pictures at even distances, in an order in which any part of them is spread over all classes.
+
+    Returns:
+        pixels [n, height, width, 3] uint8, and (name, reason) of those that could not be read.
+
+    Raises:
+        DataError: not one can be read.
+    """
+    step = max(1, len(pictures) // count)
+    chosen = list(pictures[::step][:count])
+    np.random.default_rng(0).shuffle(chosen)
+    found, unreadable = [], []
+    for batch in model.batches(
+        [picture.source for picture in chosen],
+        lambda source: prepare(decode(source, max_pixels), model.preprocessing),
+        workers,
+    ):
+        found.append(batch.images)
+        unreadable += [(chosen[sample].name, error.reason) for sample, error in batch.unreadable]
+    pixels = np.concatenate(found)
+    if not len(pixels):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unreadable[:3])
+        raise DataError(f"not one of the pictures can be read ({reasons}): give JPEG, PNG, WebP, BMP or GIF files.")
+    return pixels, unreadable
