@@ -228,13 +228,14 @@ def late_and_gone(count: int) -> Verdict:
         until(model.entered.is_set)
 
         async def scene() -> list[Reply]:
-            late = [asyncio.create_task(Wire(server.port).ask(red(2), x_request_timeout="0.2")) for _ in range(count)]
+            slow = [Wire(server.port) for _ in range(count)]
+            late = [asyncio.create_task(wire.ask(red(2), x_request_timeout="0.2")) for wire in slow]
             gone = [Wire(server.port) for _ in range(count)]
             leaving = [asyncio.create_task(wire.ask(red(3))) for wire in gone]
             replies = list(await asyncio.gather(*late))
             while server.life.house.models["m"].batcher.admitted < count + 1:  # type: ignore[union-attr]
                 await asyncio.sleep(0.01)
-            for wire in gone:
+            for wire in slow + gone:
                 wire.close()
             await asyncio.gather(*leaving, return_exceptions=True)
             return replies

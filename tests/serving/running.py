@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 
 from vitral.config import Preprocessing
+from vitral.engine import Engine
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.serving.address import bind
-from vitral.serving.engine import Engine
 from vitral.serving.guard import Guard
 from vitral.serving.house import Asked
 from vitral.serving.http import Life, Settings
@@ -72,7 +72,7 @@ class StandIn:
         self.starts = 0
         self.alive = True
         self.description = Description(
-            "vit", 1, "cpu", Preprocessing((2, 2), None), tuple(f"c{k}" for k in range(256)), {}, False, 1.0, False, {},
+            "vit", 1, "cpu", "torch", Preprocessing((2, 2), None), tuple(f"c{k}" for k in range(256)), {}, False, 1.0, False, {},
             "", "0" * 64, 32,
         )  # fmt: skip
 
@@ -111,7 +111,7 @@ class InProcess:
     """A real model that answers within the tests' process: no second process has to load torch."""
 
     def __init__(self, order: Order) -> None:
-        self.engine = Engine(order.path, order.device, order.preprocessing)
+        self.engine = Engine(order.path, order.device, order.preprocessing, order.backend)
         self.engine.warm_up()
         self.description = description_of(json.loads(json.dumps(self.engine.described())))
         self.alive = True

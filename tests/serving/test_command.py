@@ -38,7 +38,7 @@ def test_it_serves_until_sigterm_and_puts_one_document_on_standard_output(tmp_pa
             if line.startswith("serving on "):
                 break
         address = said[-1].split()[2]
-        assert said[0].startswith("my  vit, 5 classes, 16 x 16, cpu, version ")
+        assert said[0].startswith("my  vit, 5 classes, 16 x 16, cpu, torch, version ")
         guess = Client(address, key=key).classify(encoded(1), top=1)[0].predictions[0]
         assert (guess.label, guess.probability) == model.predict(encoded(1))[0]
         process.send_signal(signal.SIGTERM)

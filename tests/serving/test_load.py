@@ -229,7 +229,7 @@ def test_models_are_named_by_their_folders_or_by_hand(tmp_path: Path) -> None:
 def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
     from vitral.serving import wire
 
-    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4), np.uint8), np.array(3, np.int64)]
+    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4), np.uint8), np.array([3], np.int64)]
     path = tmp_path / "frames"
     with path.open("wb") as file:
         wire.write(file, {"kind": "x"}, arrays)

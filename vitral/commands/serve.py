@@ -10,6 +10,8 @@ from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, ad
 from vitral.console import Screen
 from vitral.errors import UnavailableError, UsageError
 
+BACKENDS = ("torch", "openvino", "onnxruntime", "auto")
+
 PACKAGES = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
 """What the extra `serve` brings."""
 
@@ -22,6 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     add_settings(parser, {"--device": SHORT["--device"]})
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what computes; auto takes the fastest")
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
@@ -96,7 +99,7 @@ def _said(served: Any, screen: Screen) -> dict[str, str]:
     height, width = known.preprocessing.crop
     screen.say(
         f"{served.name}  {known.family}, {len(known.classes)} classes, {height} x {width}, {known.device}, "
-        f"version {known.sha256[:12]}"
+        f"{known.backend}, version {known.sha256[:12]}"
     )
     return {"name": served.name, "sha256": known.sha256}
 
@@ -138,7 +141,10 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     threads = arguments.threads or max(1, cores() // arguments.replicas)
     changes = section(arguments, "preprocessing.")
-    orders = [Asked(name, Order(path, runtime.device, threads, changes)) for name, path in named(arguments.models)]
+    orders = [
+        Asked(name, Order(path, runtime.device, threads, changes, arguments.backend))
+        for name, path in named(arguments.models)
+    ]
     return Settings(
         orders,
         guard,

@@ -178,6 +178,7 @@ def summary(served: Served) -> dict[str, Any]:
         "family": description.family,
         "parameters": description.parameters,
         "device": description.device,
+        "backend": description.backend,
         "image_size": list(description.preprocessing.crop),
         "num_classes": len(description.classes),
         "multi_label": description.multi_label,

@@ -44,15 +44,17 @@ class Order:
     device: str = "cpu"
     threads: int = 1
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    backend: str = "torch"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the server knows of a model; see `vitral.serving.engine.Engine.described`."""
+    """What the server knows of a model; see `vitral.engine.Engine.described`."""
 
     family: str
-    parameters: int
+    parameters: int | None
     device: str
+    backend: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     descriptions: dict[str, str]
@@ -77,7 +79,7 @@ class Worker:
         known = {name: value for name, value in os.environ.items() if name not in SECRETS}
         path = os.pathsep.join(filter(None, (str(ROOT), known.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vitral.serving.worker"],
+            [sys.executable, "-P", "-m", "vitral.engine"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=known | {"PYTHONPATH": path},
@@ -90,6 +92,7 @@ class Worker:
                     "device": order.device,
                     "threads": order.threads,
                     "preprocessing": order.preprocessing,
+                    "backend": order.backend,
                 }
             )
             if "error" in header:

@@ -80,10 +80,10 @@ async function about(model) {
   const size = model.image_size.join(" × ");
   const facts = {
     Family: model.family,
-    Parameters: model.parameters.toLocaleString(),
+    Parameters: model.parameters?.toLocaleString() ?? "in the graph",
     Classes: model.num_classes.toLocaleString(),
     Input: `${size} pixels`,
-    Device: model.device,
+    Device: model.backend === "torch" ? model.device : `${model.device}, ${model.backend}`,
     Calibration: model.calibrated ? `temperature ${model.temperature.toFixed(3)}` : "none",
     Version: model.sha256.slice(0, 12),
   };

@@ -10,19 +10,20 @@ explain            one picture                                   a map of where 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitral.backends import TORCH
 from vitral.data.preprocessing import to_json
 from vitral.errors import DataError, UsageError
+from vitral.fastest import fingerprint, with_backend
 from vitral.inspection.capture import attention_layers
 from vitral.inspection.explain import METHODS, methods_for, places, stretched
 from vitral.inspection.subject import class_index, network_input
 from vitral.models import family_of
+from vitral.serving.exported import GraphNetwork
 from vitral.serving.predictor import BATCH_SIZE, Model, load
 
 CARD_LIMIT = 256 << 10
@@ -36,15 +37,17 @@ class Engine:
 
     Args:
         path: what `load` takes. preprocessing: fields that replace the model's own.
+        backend: what computes, see `vitral.fastest`.
 
     Raises:
-        VitralError: as `load`.
+        VitralError: as `load` and `with_backend`.
     """
 
-    def __init__(self, path: str, device: str, preprocessing: dict[str, Any]) -> None:
+    def __init__(self, path: str, device: str, preprocessing: dict[str, Any], backend: str = TORCH) -> None:
         self.path = path
         changes = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
-        self.model: Model = load(path, device).with_preprocessing(**changes)
+        model: Model = load(path, device).with_preprocessing(**changes)
+        self.model = model if backend == TORCH else with_backend(model, backend)[0]
 
     def warm_up(self) -> None:
         """Answer one grey picture, so that a model that cannot answer is never called ready.
@@ -58,17 +61,19 @@ class Engine:
     def described(self) -> dict[str, Any]:
         """What the server must know of the model, as JSON."""
         model = self.model
+        exported = isinstance(model.network, GraphNetwork)
         return {
-            "family": family_of(model.network.config),
-            "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+            "family": "export" if exported else family_of(model.network.config),
+            "parameters": None if exported else sum(p.numel() for p in model.network.parameters()),
             "device": str(model.device),
+            "backend": model.backend_name,
             "preprocessing": to_json(model.preprocessing),
             "classes": list(model.classes),
             "descriptions": model.descriptions,
             "multi_label": model.multi_label,
             "temperature": model.temperature,
-            "calibrated": "calibration" in model.metrics,
-            "explanations": explanations(model),
+            "calibrated": model.temperature != 1,
+            "explanations": {} if exported else explanations(model),
             "card": _card(Path(self.path)),
             "sha256": fingerprint(model),
             "batch_size": BATCH_SIZE,
@@ -111,30 +116,6 @@ def explanations(model: Model) -> dict[str, Any]:
     layers = attention_layers(model.network)
     heads = [int(getattr(layer, "num_heads", 0)) for layer in layers]
     return {"methods": {name: list(METHODS[name]) for name in offered}, "layers": len(layers), "heads": heads}
-
-
-def fingerprint(model: Model) -> str:
-    """SHA-256 of everything that decides an answer: every tensor, preprocessing, classes and temperature."""
-    whole = hashlib.sha256()
-    words = {
-        "config": repr(model.network.config),
-        "preprocessing": to_json(model.preprocessing),
-        "classes": model.classes,
-        "multi_label": model.multi_label,
-        "temperature": model.temperature,
-    }
-    whole.update(json.dumps(words, sort_keys=True).encode())
-    for name, tensor in sorted(model.network.state_dict().items()):
-        numbers = tensor.detach().cpu().contiguous()
-        whole.update(f"{name} {numbers.dtype} {tuple(numbers.shape)}".encode())
-        whole.update(memoryview(numbers.reshape(-1).view(dtype=_bytes()).numpy()))
-    return whole.hexdigest()
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8
 
 
 def _card(path: Path) -> str:

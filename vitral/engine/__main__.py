@@ -1,4 +1,4 @@
-"""What runs in the process of one model: `python -m vitral.serving.worker`, started by `vitral.serving.process`.
+"""What runs in the process of one model: `python -m vitral.engine`, started by `vitral.serving.process`.
 
 It reads orders from its standard input and answers on its standard output (see `vitral.serving.wire`): first what to
 load, then batch after batch, until the other end is gone. An order that fails is answered with its error and the next
@@ -12,8 +12,6 @@ import signal
 import sys
 import traceback
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from vitral.serving import wire
 
@@ -41,10 +39,10 @@ def _serve(first: dict[str, Any], orders: BinaryIO, answers: BinaryIO) -> None:
     try:
         import torch
 
-        from vitral.serving.engine import Engine
+        from vitral.engine import Engine
 
         torch.set_num_threads(first["threads"])
-        engine = Engine(first["path"], first["device"], first["preprocessing"])
+        engine = Engine(first["path"], first["device"], first["preprocessing"], first["backend"])
         engine.warm_up()
     except Exception as error:
         wire.write(answers, _failure(error))
@@ -72,11 +70,6 @@ def _failure(error: Exception) -> dict[str, Any]:
         "kind": type(error).__name__,
         "exit_code": error.exit_code if isinstance(error, VitralError) else None,
     }
-
-
-def as_array(pixels: list[np.ndarray]) -> np.ndarray:
-    """Pictures [height, width, 3] uint8 of one size as [n, height, width, 3]."""
-    return np.stack(pixels)
 
 
 if __name__ == "__main__":
