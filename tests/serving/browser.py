@@ -25,7 +25,7 @@ SWITCHES = (
     "--hide-scrollbars", "--mute-audio", "--remote-debugging-pipe", "--disable-dev-shm-usage",
 )  # fmt: skip
 
-PATIENCE = 25.0
+PATIENCE = 120.0
 
 
 def program() -> str | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from tests.serving.running import encoded, saved, tiny_model
+from tests.serving.running import encoded, tiny_model
 from vitral.cli import main
 from vitral.serving.address import as_url, bind
 from vitral.serving.client import Client
@@ -23,32 +25,68 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return json.loads(capsys.readouterr().out)["error"]["message"]
 
 
+KEY = "0123456789abcdef-key"
+
+
+@contextlib.contextmanager
+def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], Client, list[str]]]:
+    """The command as a process of its own, a client for it, and what it said until it was ready."""
+    whole = [sys.executable, "-m", "vitral", "serve", *words, "--port", "0", "--json", "--drain-delay", "0.1"]
+    environment = os.environ | {"VITRAL_API_KEY": KEY}
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            said: list[str] = []
+            assert process.stderr is not None
+            while not said or not said[-1].startswith("serving on "):
+                said.append(process.stderr.readline())
+                assert said[-1], said
+            yield process, Client(said[-1].split()[2], key=KEY), said
+        finally:
+            process.kill()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]  # each thread has its own
+    return [int(word) for words in lists for word in words.split()]
+
+
 @pytest.mark.slow
-def test_it_serves_until_sigterm_and_puts_one_document_on_standard_output(tmp_path: Path) -> None:
-    model = tiny_model()
-    path = saved(model, tmp_path / "tiny")
-    words = [sys.executable, "-m", "vitral", "serve", f"my={path}", "--port", "0", "--json", "--drain-delay", "0"]
-    key = "0123456789abcdef-key"
-    environment = os.environ | {"VITRAL_API_KEY": key}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("serving on "):
-                break
-        address = said[-1].split()[2]
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the model's process is found by /proc, on Linux")
+def test_it_serves_until_sigterm_whatever_happens_to_its_models_process(tmp_path: Path) -> None:
+    old, new = tiny_model(0), tiny_model(9)
+    path = old.save(tmp_path / "tiny")
+    with served(f"my={path}") as (process, client, said):
         assert said[0].startswith("my  vit, 5 classes, 16 x 16, cpu, torch, version ")
-        guess = Client(address, key=key).classify(encoded(1), top=1)[0].predictions[0]
-        assert (guess.label, guess.probability) == model.predict(encoded(1))[0]
+
+        def answer() -> list[tuple[str, float]]:
+            return [(guess.label, guess.probability) for guess in client.classify(encoded(1))[0].predictions]
+
+        versions = [client.models()[0]["sha256"]]
+        assert answer() == old.predict(encoded(1))
+
+        # Killed between two batches, its process costs no request: the next one waits for the new process.
+        (worker,) = children(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert answer() == old.predict(encoded(1))
+        assert children(process.pid) != [worker]
+
+        # SIGHUP brings the new model in, and no request fails meanwhile.
+        new.save(path)
+        process.send_signal(signal.SIGHUP)
+        while versions[-1] == versions[0]:
+            assert answer() in (old.predict(encoded(1)), new.predict(encoded(1)))
+            versions.append(client.models()[0]["sha256"])
+        assert answer() == new.predict(encoded(1))
+
         process.send_signal(signal.SIGTERM)
         out, rest = process.communicate(timeout=120)
     assert process.returncode == 0
     document = json.loads(out)
-    assert (document["address"], document["stopped_by"]) == (address, "SIGTERM")
-    assert document["models"][0]["name"] == "my"
+    assert (document["address"], document["stopped_by"]) == (f"{client.address}/", "SIGTERM")
+    assert [model["name"] for model in document["models"]] == ["my"]
     assert "every accepted request was answered" in rest
-    assert key not in out + rest + "".join(said) + " ".join(words)
+    assert KEY not in out + rest + "".join(said)
 
 
 def test_a_port_that_is_taken_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,10 +121,21 @@ def test_a_wrong_start_is_one_sentence(
     assert said in error_of(capsys)
 
 
-@pytest.mark.slow
-def test_a_model_that_is_not_there_ends_the_start(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["serve", str(tmp_path / "none"), "--port", "0", "--json"]) == 66
-    assert "no weights at" in error_of(capsys)
+@pytest.mark.parametrize(
+    ("kind", "code"), [("MissingInputError", 66), ("DataError", 65), ("UnavailableError", 69), ("KeyError", 1)]
+)
+def test_what_its_process_met_is_the_commands_own_error(
+    kind: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that answers as the model's does when loading fails."""
+    header = json.dumps({"error": "no weights at m.", "kind": kind, "exit_code": code, "arrays": []})
+    program = (
+        "import sys, struct; data = sys.argv[-1].encode();"
+        "sys.stdout.buffer.write(struct.pack('<I', len(data)) + data); sys.stdout.flush(); sys.stdin.read()"
+    )
+    monkeypatch.setattr("vitral.serving.process.PROGRAM", ["-c", program, header])
+    assert main(["serve", "m", "--port", "0", "--json"]) == code
+    assert "no weights at m." in error_of(capsys)
 
 
 def test_a_missing_package_is_named_with_its_extra(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import random
 import socket
 import struct
@@ -382,36 +381,7 @@ def test_the_description_has_every_route_and_no_other(server: Running) -> None:
             assert str(server.ask("GET", path).status) in node["get"]["responses"]
 
 
-# A process that dies, a model that changes --------------------------------------------------------------
-
-
-def test_a_killed_process_costs_its_batch_and_a_new_model_takes_over_without_a_failed_request(tmp_path: Path) -> None:
-    old, new = tiny_model(0), tiny_model(9)
-    path = old.save(tmp_path / "model")
-    expected = [[guess._asdict() for guess in model.predict(encoded(7))] for model in (old, new)]
-    with Running({"m": str(path)}) as server:
-        batcher = server.life.house.models["m"].batcher
-        assert batcher is not None
-        worker = batcher.workers[0]
-        assert worker is not None
-        assert server.classify(encoded(7)).json["results"][0]["predictions"] == expected[0]
-        os.kill(worker.process.pid, 9)
-        until(lambda: batcher.workers[0] not in (worker, None), 120)
-        assert server.classify(encoded(7)).status == server.ask("GET", "/readyz").status == 200
-        assert server.count("vitral_worker_starts_total", model="m") == 1
-
-        new.save(path)
-        with ThreadPoolExecutor(1) as pool:
-            reload = pool.submit(server.call, server.life.house.reload("m"))
-            answers = []
-            while not reload.done():
-                answers.append(server.classify(encoded(7)))
-            answers.append(server.classify(encoded(7)))
-    assert {answer.status for answer in answers} == {200}
-    versions = [answer.json["sha256"] for answer in answers]
-    assert versions[0] != versions[-1]
-    for answer in answers:
-        assert answer.json["results"][0]["predictions"] == expected[answer.json["sha256"] == versions[-1]]
+# A model that changes -----------------------------------------------------------------------------------
 
 
 def test_a_broken_new_model_leaves_the_old_one_and_a_whole_one_is_seen_by_itself(

@@ -21,6 +21,9 @@ from vitral.serving import wire
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that this package stands in: the process must run the same one."""
 
+PROGRAM = ("-m", "vitral.engine")
+"""What runs there."""
+
 SECRETS = ("VITRAL_API_KEY",)
 """Of the environment, what a model has no business with."""
 
@@ -79,7 +82,7 @@ class Worker:
         known = {name: value for name, value in os.environ.items() if name not in SECRETS}
         path = os.pathsep.join(filter(None, (str(ROOT), known.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vitral.engine"],
+            [sys.executable, "-P", *PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=known | {"PYTHONPATH": path},

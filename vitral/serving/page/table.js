@@ -45,6 +45,7 @@ export function row(picture, models, current, choose) {
   const button = make("button", { type: "button" }, picture.name);
   button.addEventListener("click", choose);
   const thumb = make("img", { src: picture.url, alt: "", loading: "lazy" });
+  thumb.addEventListener("error", () => thumb.classList.add("broken"));
   const answers = models.map((model) => picture.answers[model.name]);
   const first = answers.map((answer) => (Array.isArray(answer) ? answer[0].label : null));
   const differs = first.length > 1 && first[0] !== null && first[1] !== null && first[0] !== first[1];
