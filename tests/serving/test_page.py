@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.browser import Browser, program
-from tests.serving.running import InProcess, Running, encoded, saved, tiny_model
+from tests.serving.running import InProcess, Running, encoded, saved, tiny_model, until
 from vitral.serving.predictor import Model
 from vitral.serving.site import FOLDER
 
@@ -56,7 +56,7 @@ def best(model: Model, picture: Path) -> tuple[str, float]:
 
 
 def test_a_person_gets_answers_explanations_a_table_and_a_history(
-    server: Running, models: dict[str, Model], pictures: list[Path]
+    server: Running, models: dict[str, Model], pictures: list[Path], tmp_path: Path
 ) -> None:
     with Browser() as browser:
         browser.open(server.address)
@@ -108,11 +108,34 @@ def test_a_person_gets_answers_explanations_a_table_and_a_history(
             ["'=1+1", "m", "s", "", "'@x", "0.5"], ['a"b,c', "m", "s", "'-no"]
         ]  # fmt: skip
 
+        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        browser.run("document.getElementById('csv').click()")
+        until(lambda: (tmp_path / "predictions.csv").is_file())
+        saved_rows = list(csv.DictReader(io.StringIO((tmp_path / "predictions.csv").read_text("utf-8-sig"))))
+        assert len(saved_rows) == 8
+        label, probability = best(models["two"], pictures[2])
+        row = next(row for row in saved_rows if (row["picture"], row["model"]) == ("c.png", "two"))
+        assert row["top1"].removeprefix("'") == label
+        assert row["top1"].startswith("'") == label.startswith(("=", "+"))
+        assert float(row["probability1"]) == probability
+        assert {row["picture"] for row in saved_rows} == {"a.png", f"'{HOSTILE}", "c.png", "broken.png"}
+
+        # Dropped and pasted pictures come in too.
+        browser.run(
+            "new Promise((done) => { const c = document.createElement('canvas'); c.width = c.height = 20; c.toBlob((b) => {"
+            " const give = () => { const d = new DataTransfer(); d.items.add(new File([b], 'given.png')); return d; };"
+            " document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: give(), bubbles: true}));"
+            " document.dispatchEvent(new DragEvent('drop', {dataTransfer: give(), bubbles: true})); done(); }); })"
+        )
+        browser.wait(
+            "document.getElementById('progress').textContent === '' && document.querySelectorAll('#rows tr').length === 6"
+        )
+
         # The history is this browser's, and can be cleared.
-        browser.wait("document.querySelectorAll('#history li').length === 3")
+        browser.wait("document.querySelectorAll('#history li').length === 5")
         browser.open(server.address)
         browser.wait(
-            "document.querySelectorAll('#history li').length === 3 && document.getElementById('state').textContent === 'Ready'"
+            "document.querySelectorAll('#history li').length === 5 && document.getElementById('state').textContent === 'Ready'"
         )
         browser.run("document.getElementById('forget').click()")
         assert browser.run("localStorage.getItem('vitral-history')") is None

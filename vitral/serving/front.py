@@ -62,7 +62,8 @@ class Front:
         try:
             refusal = await self._attempt(scope, heard, answer, headers)
             if refusal is not None and not answer.begun:
-                await _refuse(refusal, request_id, headers, heard, answer)
+                body = refusal.body(request_id, flat=scope["path"].startswith("/v2"))
+                await _refuse(refusal, body, headers, heard, answer)
         finally:
             self.metrics.opened(-1)
             route = getattr(scope.get("endpoint"), "__name__", "none")
@@ -124,19 +125,18 @@ class _Answer:
         await self._send(message)
 
 
-async def _refuse(refusal: Refusal, request_id: str, headers: Headers, heard: _Heard, send: Send) -> None:
+async def _refuse(refusal: Refusal, body: bytes, headers: Headers, heard: _Heard, send: Send) -> None:
     """Send a refusal at once, then read a little of what the client may still be sending.
 
     To hang up on unread bytes would reset the connection, and the client might never see the answer.
     """
-    body = refusal.body(request_id)
     extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
     if refusal.status == 401:
         extra.append((b"www-authenticate", b"Bearer"))
     whole = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": refusal.status, "headers": whole})
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    if headers.get("expect", "").lower() != "100-continue":
+    if refusal.status != 408 and headers.get("expect", "").lower() != "100-continue":
         with contextlib.suppress(TimeoutError):
             await _read_rest(heard)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

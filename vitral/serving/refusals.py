@@ -28,7 +28,7 @@ CODES = {
 
 
 class Refusal(Exception):  # noqa: N818 - an answer more than a mistake
-    """An answer {"error": {"code", "message", "request_id"}}.
+    """An answer {"error": {"code", "message", "request_id"}}; under /v2 {"error": message, "code", "request_id"}.
 
     Attributes:
         status: of HTTP; one of `CODES`. headers: further ones, such as Retry-After.
@@ -45,8 +45,10 @@ class Refusal(Exception):  # noqa: N818 - an answer more than a mistake
         """Code and message."""
         return {"code": self.code, "message": self.message}
 
-    def body(self, request_id: str) -> bytes:
-        """The answer's JSON."""
+    def body(self, request_id: str, flat: bool = False) -> bytes:
+        """The answer's JSON; `flat` as the Open Inference Protocol has it, where the error is a sentence."""
+        if flat:
+            return json.dumps({"error": self.message, "code": self.code, "request_id": request_id}).encode()
         return json.dumps({"error": self.entry() | {"request_id": request_id}}).encode()
 
 

@@ -26,6 +26,13 @@ ERROR = {
     },
 }
 
+PROTOCOL_ERROR = {
+    "type": "object",
+    "required": ["error", "code", "request_id"],
+    "properties": {"error": STRING, "code": STRING, "request_id": STRING},
+}
+"""Under /v2, whose clients want a sentence there."""
+
 ENTRY_ERROR = {"type": "object", "required": ["code", "message"], "properties": {"code": STRING, "message": STRING}}
 
 PREDICTION = {
@@ -144,7 +151,7 @@ def document() -> Node:
     infer = _post("Scores, by the Open Inference Protocol", TENSORS, _json(OBJECT), ())
     named, versioned = _path("name"), [*_path("name"), *_path("version")]
     model, ready = _get("A model's inputs and outputs", OBJECT, (503,)), _get("Is this model ready?", OBJECT, (503,))
-    return {
+    whole: Node = {
         "openapi": "3.1.0",
         "info": {
             "title": "vitral",
@@ -153,7 +160,7 @@ def document() -> Node:
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": ERROR, "Model": MODEL},
+            "schemas": {"Error": ERROR, "ProtocolError": PROTOCOL_ERROR, "Model": MODEL},
         },
         "security": [{}, {"key": []}],
         "paths": {
@@ -177,6 +184,12 @@ def document() -> Node:
             "/openapi.json": {"get": _get("This document", OBJECT)},
         },
     }
+    for path, node in whole["paths"].items():
+        for verb in {"get", "post"} & set(node) if path.startswith("/v2") else ():
+            for status, answer in node[verb]["responses"].items():
+                if status != "200":
+                    answer["content"] = _json({"$ref": "#/components/schemas/ProtocolError"})
+    return whole
 
 
 def _results(answer: Node) -> Node:
