@@ -31,7 +31,7 @@ from vitral.serving.house import Asked
 from vitral.serving.http import Life, Settings
 from vitral.serving.limits import Limits
 from vitral.serving.predictor import Model
-from vitral.serving.process import Description, ModelFailedError, Order, Worker, WorkerLostError, description_of
+from vitral.serving.process import Description, ModelFailedError, Order, WorkerLostError, description_of
 
 SIZE = 16
 
@@ -153,7 +153,7 @@ class Running:
     def __init__(
         self,
         models: dict[str, str] | None = None,
-        start: Callable[[Order], Any] = Worker,
+        start: Callable[[Order], Any] | None = None,
         limits: Limits | None = None,
         guard: Guard | None = None,
         **settings: Any,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,25 @@ def test_what_its_process_met_is_the_commands_own_error(
     monkeypatch.setattr("vitral.serving.process.PROGRAM", ["-c", program, header])
     assert main(["serve", "m", "--port", "0", "--json"]) == code
     assert "no weights at m." in error_of(capsys)
+
+
+def test_ctrl_c_while_a_model_loads_ends_its_process_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[int] = []
+    whole = subprocess.Popen
+
+    def remembered(*arguments: Any, **named: Any) -> Any:
+        process = whole(*arguments, **named)
+        launched.append(process.pid)
+        signal.raise_signal(signal.SIGINT)  # the server is up by now: it listens before it loads
+        return process
+
+    monkeypatch.setattr("vitral.serving.process.subprocess.Popen", remembered)
+    monkeypatch.setattr("vitral.serving.process.PROGRAM", ["-c", "import time; time.sleep(600)"])
+    assert main(["serve", "m", "--port", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stopped_by"] == "SIGINT"
+    assert not Path(f"/proc/{launched[0]}").exists()
 
 
 def test_a_missing_package_is_named_with_its_extra(

@@ -42,7 +42,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="until a request is given up (default: 30)")
     group.add_argument("--max-connections", type=int, metavar="N", help="open at a time (default: 1024)")
     group.add_argument("--replicas", type=int, default=1, metavar="N", help="processes per model (default: 1)")
-    group.add_argument("--threads", type=int, metavar="N", help="of a process on a CPU (default: cores / replicas)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="of each process on a CPU (default: together one per core)"
+    )
     group = parser.add_argument_group("its life")
     group.add_argument(
         "--watch", action="store_true", help="load a model anew when its files change (SIGHUP always does)"
@@ -139,7 +141,7 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     if "max_pixels" in changed:
         given["max_pixels"] = override(DataConfig(), changed).max_pixels
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    threads = arguments.threads or max(1, cores() // arguments.replicas)
+    threads = arguments.threads or (max(1, cores() // arguments.replicas) if arguments.replicas > 1 else None)
     changes = section(arguments, "preprocessing.")
     orders = [
         Asked(name, Order(path, runtime.device, threads, changes, arguments.backend))

@@ -41,7 +41,8 @@ def _serve(first: dict[str, Any], orders: BinaryIO, answers: BinaryIO) -> None:
 
         from vitral.engine import Engine
 
-        torch.set_num_threads(first["threads"])
+        if first["threads"] is not None:
+            torch.set_num_threads(first["threads"])
         engine = Engine(first["path"], first["device"], first["preprocessing"], first["backend"])
         engine.warm_up()
     except Exception as error:

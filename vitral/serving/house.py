@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,17 +58,18 @@ class House:
 
     Args:
         replicas: processes per model.
-        start: starts one of them and waits until it has loaded; it is called in a thread.
+        start: in the place of the usual one, starts one of them and waits until it has loaded, in a thread.
     """
 
     def __init__(
-        self, asked: Sequence[Asked], replicas: int, limits: Limits, metrics: Metrics, start: Start = Worker
+        self, asked: Sequence[Asked], replicas: int, limits: Limits, metrics: Metrics, start: Start | None = None
     ) -> None:
         self.models = {one.name: Served(one) for one in asked}
         self.replicas = replicas
         self.limits = limits
         self.metrics = metrics
-        self._start = start
+        self._start = start or self._launch
+        self._launched: list[subprocess.Popen[bytes]] = []
         self._reloading = asyncio.Lock()
 
     @property
@@ -140,11 +142,21 @@ class House:
                 await served.batcher.close()
             await asyncio.gather(*served.retiring)
 
+    def give_up(self) -> None:
+        """End the processes that are being started, too."""
+        self.kill()
+        for process in self._launched:
+            process.kill()
+
     def kill(self) -> None:
         """End every process at once."""
         for served in self.models.values():
             if served.batcher is not None:
                 served.batcher.kill()
+
+    def _launch(self, order: Order) -> Worker:
+        self._launched = [process for process in self._launched if process.poll() is None]
+        return Worker(order, self._launched.append)
 
     async def _load(self, served: Served) -> None:
         order = served.asked.order

@@ -32,7 +32,7 @@ from vitral.serving.health import Health
 from vitral.serving.house import Asked, House, Start
 from vitral.serving.limits import Limits
 from vitral.serving.metrics import Metrics
-from vitral.serving.process import Worker, WorkerLostError
+from vitral.serving.process import WorkerLostError
 from vitral.serving.protocol import Protocol
 from vitral.serving.site import Site
 
@@ -69,7 +69,7 @@ class Life(uvicorn.Server):
         stopped_by: the first signal that came. forced: not every accepted request was answered.
     """
 
-    def __init__(self, settings: Settings, say: Say, warn: Say, start: Start = Worker) -> None:
+    def __init__(self, settings: Settings, say: Say, warn: Say, start: Start | None = None) -> None:
         self.settings = settings
         self.say = say
         self.metrics = Metrics(warn)
@@ -133,6 +133,8 @@ class Life(uvicorn.Server):
             await serving
         finally:
             self.should_exit = True
+            if not opening.done():
+                self.house.give_up()
             for task in (opening, watching):
                 if task is not None:
                     task.cancel()

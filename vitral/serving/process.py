@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ class ModelFailedError(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What a process should load, and with how many threads it computes."""
+    """What a process should load, and with how many threads it computes; `None` leaves that to torch."""
 
     path: str
     device: str = "cpu"
-    threads: int = 1
+    threads: int | None = None
     preprocessing: dict[str, Any] = field(default_factory=dict)
     backend: str = "torch"
 
@@ -73,12 +74,15 @@ class Description:
 class Worker:
     """A running process with a loaded and tried model.
 
+    Args:
+        launched: gets the process as soon as there is one, so that it can be ended while it loads.
+
     Raises:
         VitralError: the model cannot be loaded; it is of the class that `load` raised there.
         WorkerLostError: the process ended before it had loaded.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, launched: Callable[[subprocess.Popen[bytes]], None] = lambda _: None) -> None:
         known = {name: value for name, value in os.environ.items() if name not in SECRETS}
         path = os.pathsep.join(filter(None, (str(ROOT), known.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
@@ -87,6 +91,7 @@ class Worker:
             stdout=subprocess.PIPE,
             env=known | {"PYTHONPATH": path},
         )
+        launched(self.process)
         self._lock = threading.Lock()
         try:
             header, _ = self._ask(
