@@ -251,7 +251,7 @@ def saved(model: Model, folder: Path) -> str:
     return str(model.save(folder))
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
     """Wait until it is true."""
     end = time.monotonic() + seconds
     while not condition():

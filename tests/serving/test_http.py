@@ -302,7 +302,7 @@ def test_mutated_pictures_are_answered_or_named(server: Running) -> None:
         assert set(pool.map(one, range(300))) <= {200, 422}
 
 
-def raw(server: Running, data: bytes, more: bool = False, limit: float = 20.0) -> bytes:
+def raw(server: Running, data: bytes, more: bool = False, limit: float = 120.0) -> bytes:
     """What comes back for these very bytes, until the server hangs up; after them nothing, or perhaps more, is sent."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=limit) as wire:
         found = b""

@@ -59,7 +59,7 @@ def test_a_queue_that_is_full_refuses_before_the_body_is_read() -> None:
         thread = threading.Thread(target=lambda: server.ask("POST", "/v1/classify", body, content_type=kind))
         thread.start()
         until(model.entered.is_set)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as wire:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=120) as wire:
             wire.sendall(
                 b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\nExpect: 100-continue\r\n\r\n"
             )
@@ -135,7 +135,7 @@ def test_while_it_loads_the_server_is_alive_and_not_ready() -> None:
 def test_too_many_connections_are_sent_away() -> None:
     with Running(start=StandIn(), limits=Limits(max_connections=5)) as server:
         held = load.crowd(server, 5)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as wire:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=120) as wire:
             assert wire.recv(4096).startswith(b"HTTP/1.1 503 ")
         for one in held:
             one.close()

@@ -208,6 +208,8 @@ class Batcher:
             if len(batch) == 1:
                 raise
             for job in batch:
+                if job.answer.done():
+                    continue
                 try:
                     await self._answer(place, [job])
                 except ModelFailedError as error:
