@@ -29,6 +29,7 @@ VERBS = {
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
     "predict": "classify pictures",
+    "inspect": "look into a model: where its answers come from, what its layers do",
     "serve": "answer over HTTP: a page for people, an interface for programs",
     "export": "write a model as a graph for other programs: ONNX, OpenVINO, torch.export; int8",
     "convert": "write a model in another library's layout",

@@ -18,6 +18,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "scikit-learn": "sklearn",
     "tensorboard": "tensorboard",
+    "matplotlib": "inspect",
     "huggingface-hub": "hub",
     "timm": "timm",
     "transformers": "transformers",

@@ -20,7 +20,7 @@ from vitral.data.preprocessing import to_json
 from vitral.errors import DataError, UsageError
 from vitral.fastest import fingerprint, with_backend
 from vitral.inspection.capture import attention_layers
-from vitral.inspection.explain import METHODS, methods_for, places, stretched
+from vitral.inspection.methods import METHODS, Choice, methods_for, places, stretched
 from vitral.inspection.subject import class_index, network_input
 from vitral.models import family_of
 from vitral.serving.exported import GraphNetwork
@@ -101,8 +101,9 @@ class Engine:
         self, pixels: np.ndarray, method: str, label: str | None, layer: int | None, head: int | None
     ) -> np.ndarray:
         network = self.model.network
-        classes = None if label is None else [class_index(self.model.classes, label)]
-        values = places(network, network_input(self.model, pixels), method, classes, layer, head)
+        classes = None if label is None else (class_index(self.model.classes, label),)
+        choice = Choice(classes, layer, head, self.model.multi_label)
+        values = places(network, network_input(self.model, pixels), method, choice)
         return stretched(values, (pixels.shape[1], pixels.shape[2]))[0]
 
 

@@ -1,7 +1,7 @@
 """Where attention looks: rollout, the maps of layers and heads, and how far it reaches.
 
-After arXiv 2010.11929 (Figures 6 and 7, section 4.5, appendices D.7 and D.8) and what its authors wrote of their code in issues
-18 and 162 of google-research/vision_transformer; rollout is that of arXiv 2005.00928.
+After arXiv 2010.11929 (Figures 6 and 7, section 4.5, appendices D.7 and D.8) and what its authors wrote of their code
+in issues 18 and 162 of google-research/vision_transformer; rollout is that of arXiv 2005.00928.
 
 Letters: n pictures, L layers, k heads, t tokens, y and x rows and columns of patches.
 """

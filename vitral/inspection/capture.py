@@ -8,7 +8,8 @@ Letters: n pictures, k heads, t tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,15 +56,29 @@ def layer_number(layer: int, depth: int) -> int:
     return layer % depth
 
 
+def before(module: nn.Module, see: Callable[[Any], object]) -> Any:
+    """Let `see` have the module's input before each of this thread's forward passes; the handle takes it away again.
+
+    Others may run the same network in other threads meanwhile: theirs is not shown.
+    """
+    looker = threading.get_ident()
+
+    def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+        if threading.get_ident() == looker:
+            see(given[0])
+
+    return module.register_forward_pre_hook(hook)
+
+
+def behind(module: nn.Module, see: Callable[[Any, Any], Tensor | None]) -> Any:
+    """The same with the module's input and output; a tensor that `see` returns takes the output's place."""
+    looker = threading.get_ident()
+    return module.register_forward_hook(lambda _, x, y: see(x[0], y) if threading.get_ident() == looker else None)
+
+
 @contextmanager
-def watched(network: Network, visit: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """While the block lasts, `visit(l, A)` gets the attention matrix [n, k, t, t] of layer l (0 onwards) of every
-    forward pass, in order: row i says where token i looks."""
-
-    def hook(number: int) -> Any:
-        return lambda module, given: visit(number, module.weights(given[0]))
-
-    handles = [layer.register_forward_pre_hook(hook(number)) for number, layer in enumerate(require_attention(network))]
+def hooked(handles: Sequence[Any]) -> Iterator[None]:
+    """The hooks are there for as long as the block lasts."""
     try:
         yield
     finally:
@@ -72,25 +87,36 @@ def watched(network: Network, visit: Callable[[int, Tensor], None]) -> Iterator[
 
 
 @contextmanager
+def watched(network: Network, visit: Callable[[int, Tensor], object]) -> Iterator[None]:
+    """While the block lasts, `visit(l, A)` gets the attention matrix [n, k, t, t] of layer l (0 onwards) of every
+    forward pass, in order: row i says where token i looks."""
+
+    def watch(number: int, layer: Any) -> Any:
+        return before(layer, lambda x: visit(number, layer.weights(x)))
+
+    with hooked([watch(number, layer) for number, layer in enumerate(require_attention(network))]):
+        yield
+
+
+@contextmanager
 def with_matrices(network: Network) -> Iterator[list[Tensor]]:
     """While the block lasts, attention runs through its matrices, which the list collects: [n, k, t, t] each, parts
     of the graph, so that scores can be differentiated by them. The fused result is thrown away."""
     matrices: list[Tensor] = []
 
-    def hook(module: Any, given: tuple[Tensor, ...], _: Tensor) -> Tensor:
-        _, _, v = module.project(given[0])
-        matrix = module.weights(given[0])
+    def replace(layer: Any, x: Tensor) -> Tensor:
+        _, _, v = layer.project(x)
+        matrix = layer.weights(x)
         if not matrix.requires_grad:
             matrix.requires_grad_()
         matrices.append(matrix)
-        return module.out((matrix @ v).transpose(1, 2).flatten(2))
+        return layer.out((matrix @ v).transpose(1, 2).flatten(2))
 
-    handles = [layer.register_forward_hook(hook) for layer in require_attention(network)]
-    try:
+    def put_into(layer: Any) -> Any:
+        return behind(layer, lambda x, _: replace(layer, x))
+
+    with hooked([put_into(layer) for layer in require_attention(network)]):
         yield matrices
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def portions(network: Network, images: Tensor) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitral.errors import UsageError
-from vitral.inspection.capture import require_attention, with_matrices
+from vitral.inspection.capture import before, hooked, require_attention, with_matrices
 from vitral.inspection.subject import at_rest, name_of
 from vitral.inspection.tokens import Grid, grid_of, on_grid, prefix_of, read_by_head
 from vitral.models import Network
@@ -64,19 +64,14 @@ def grad_cam(network: Network, images: Float[Tensor, "n c h w"], classes: list[i
     given = images.detach().clone().requires_grad_()
     grid = grid_of(network, images)
     entering: list[Tensor] = []
-    handles = [block.register_forward_pre_hook(lambda _, x: entering.append(x[0])) for block in _last_block(network)]
-    try:
-        with torch.enable_grad(), at_rest(network):
-            encoded = network.encode(given)
-            scores = network.classify(encoded)
-            features = encoded
-            if encoded.ndim == 3 and entering and prefix_of(encoded.shape[1], grid) > 0:
-                features = entering[-1]
-            chosen = scores[torch.arange(len(classes)), classes].sum()
-            (gradient,) = torch.autograd.grad(chosen, features)
-    finally:
-        for handle in handles:
-            handle.remove()
+    handles = [before(block, entering.append) for block in _last_block(network)]
+    with hooked(handles), torch.enable_grad(), at_rest(network):
+        features = encoded = network.encode(given)
+        scores = network.classify(encoded)
+        if encoded.ndim == 3 and entering and prefix_of(encoded.shape[1], grid) > 0:
+            features = entering[-1]
+        chosen = scores[torch.arange(len(classes)), classes].sum()
+        (gradient,) = torch.autograd.grad(chosen, features)
     maps, slopes = (_as_map(network, x.detach(), grid) for x in (features, gradient))
     return (slopes.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).clamp(min=0)
 

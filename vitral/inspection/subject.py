@@ -25,6 +25,7 @@ class Subject(Protocol):
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     descriptions: dict[str, str]
+    multi_label: bool
 
     def pixels(self, source: Source) -> np.ndarray: ...
 
@@ -63,11 +64,13 @@ def class_index(classes: Sequence[str], label: str) -> int:
 def at_rest(network: nn.Module) -> Iterator[None]:
     """The network in evaluation mode for as long as the block lasts."""
     before = network.training
-    network.eval()
+    if before:  # else it is left alone: others may be using it
+        network.eval()
     try:
         yield
     finally:
-        network.train(before)
+        if before:
+            network.train()
 
 
 def name_of(network: Network) -> str:

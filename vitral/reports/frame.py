@@ -1,7 +1,9 @@
-"""What every page has: one file that needs no network, no script and no other file."""
+"""What every page has: one file that needs no network and no other file."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ def frame(
     source: str,
     style: str = "",
     images: bool = False,
+    script: str = "",
 ) -> str:
     """A page as text.
 
@@ -36,6 +39,7 @@ def frame(
         source: what the page was made from, for its last line; HTML.
         style: rules beyond the style sheet that all pages share.
         images: whether there are pictures in it (as data: addresses).
+        script: what the page runs when it is there; no other script can.
     """
     ids = [title.lower().replace(" ", "-") for title, _ in sections]
     bodies = "".join(
@@ -44,6 +48,10 @@ def frame(
     )
     links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, (title, _) in zip(ids, sections, strict=True))
     policy = "default-src 'none'; style-src 'unsafe-inline'" + ("; img-src data:" if images else "")
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    run = f"<script>{script}</script>\n" if script else ""
     shown = for_html(name)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -54,7 +62,7 @@ def frame(
         f'<header>\n<div class="brand">{_PANES}<span>vitral {kind}</span></div>\n'
         f"<h1><bdi>{shown}</bdi></h1>\n{top}</header>\n"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{bodies}</main>\n'
-        f"<footer>Written by vitral {source}; it loads nothing from elsewhere.</footer>\n</body>\n</html>\n"
+        f"<footer>Written by vitral {source}; it loads nothing from elsewhere.</footer>\n{run}</body>\n</html>\n"
     )
 
 

@@ -1,0 +1,1 @@
+"""What `vitral inspect` finds out about a model, and the folder that it writes."""
