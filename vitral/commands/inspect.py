@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitral.commands.predict import _expand
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
+from vitral.datasets.pictures import listed
 from vitral.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.serving.predictor import load
 
     figures.available()
-    paths = [path for words in arguments.pictures for path in _expand(words)]
+    paths = [picture.name for picture in listed(arguments.pictures, DataConfig()).pictures]
     if len(paths) > MOST:
         raise UsageError(f"{len(paths):,} pictures are more than can be looked into: name at most {MOST}.")
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
