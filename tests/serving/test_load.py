@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import threading
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_a_process_that_cannot_be_started_again_is_said_and_tried_on(monkeypatch
         until(lambda: len(tries) >= 4)
         assert server.classify(red(1)).status == 200
     assert any("cannot be started again (planted)" in note for note in server.notes)
+
+
+def test_a_process_that_comes_back_as_another_model_does_not_answer_in_the_old_ones_name() -> None:
+    first, second = StandIn(), StandIn()
+    second.description = dataclasses.replace(second.description, sha256="1" * 64, classes=tuple("ab" * 128))
+    starts: list[StandIn] = []
+
+    def start(order: Order) -> Any:
+        starts.append(first if not starts else second)
+        return starts[-1](order)
+
+    with Running(start=start) as server:
+        assert server.classify(red(1)).json["sha256"] == "0" * 64
+        first.alive = False
+        until(lambda: server.ask("GET", "/v1/models").json["models"][0]["sha256"] == "1" * 64)
+        answer = server.classify(red(1), "?top=1").json
+        assert (answer["sha256"], answer["results"][0]["predictions"][0]["label"]) == ("1" * 64, "b")
+    assert first.seen == [1]
 
 
 def test_a_model_that_does_not_load_ends_the_start() -> None:

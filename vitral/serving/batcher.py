@@ -62,10 +62,17 @@ class Batcher:
     Args:
         workers: running processes of the same model.
         start: makes another in the place of one that died; it blocks.
+        outdated: called when that one turns out to be another model, which must not answer in this one's name.
     """
 
     def __init__(
-        self, name: str, workers: Sequence[Worker], start: Callable[[], Worker], limits: Limits, metrics: Metrics
+        self,
+        name: str,
+        workers: Sequence[Worker],
+        start: Callable[[], Worker],
+        outdated: Callable[[], None],
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self.name = name
         self.limits = limits
@@ -74,6 +81,8 @@ class Batcher:
         self.description: Description = workers[0].description
         self.admitted = 0
         self._start = start
+        self._outdated = outdated
+        self._replaced = False
         self._queue: deque[Job] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -138,6 +147,10 @@ class Batcher:
             for worker, since in zip(self.workers, self._busy_since, strict=True)
         )
 
+    def try_again(self) -> None:
+        """Start lost processes anew after all: what they should have given way to does not load."""
+        self._replaced = False
+
     async def close(self) -> None:
         """Answer what waits, then end the processes."""
         self._closing = True
@@ -160,7 +173,7 @@ class Batcher:
     async def _pump(self, place: int) -> None:
         while True:
             worker = self.workers[place]
-            if worker is None or not worker.alive:  # it died between two batches: nobody need notice
+            if not self._replaced and (worker is None or not worker.alive):  # it died between two batches
                 await self._restart(place)
             batch = self._next_batch()
             if not batch:
@@ -176,7 +189,8 @@ class Batcher:
             except WorkerLostError as lost:
                 _fail(batch, lost)
                 self._busy_since[place] = None
-                await self._restart(place)
+                if not self._replaced:
+                    await self._restart(place)
             except Exception as error:  # a mistake of ours fails its batch; the queue must go on
                 _fail(batch, error)
             finally:
@@ -248,7 +262,13 @@ class Batcher:
             if self._closing and not self.admitted:
                 return
             try:
-                self.workers[place] = await asyncio.to_thread(self._start)
+                worker = await asyncio.to_thread(self._start)
+                if worker.description.sha256 == self.description.sha256:
+                    self.workers[place] = worker
+                else:
+                    await asyncio.to_thread(worker.stop)
+                    self._replaced = True
+                    self._outdated()
                 return
             except Exception as error:
                 self.metrics.note(f"{self.name}: its process cannot be started again ({error}); trying on")

@@ -158,6 +158,12 @@ class House:
         self._launched = [process for process in self._launched if process.poll() is None]
         return Worker(order, self._launched.append)
 
+    async def _replace(self, served: Served) -> None:
+        old = served.batcher
+        if await self.reload(served.name) is None and old is not None:
+            await asyncio.sleep(WATCH_EVERY)
+            old.try_again()
+
     async def _load(self, served: Served) -> None:
         order = served.asked.order
         starts = [asyncio.to_thread(self._start, order) for _ in range(self.replicas)]
@@ -169,7 +175,14 @@ class House:
                 await asyncio.to_thread(worker.kill)
             raise failures[0]
         old = served.batcher.description.sha256 if served.batcher is not None else None
-        served.batcher = Batcher(served.name, workers, lambda: self._start(order), self.limits, self.metrics)
+
+        def outdated() -> None:
+            self.metrics.note(f"{served.name}: its files are of another model now, which is loaded")
+            task = asyncio.create_task(self._replace(served))
+            served.retiring.add(task)
+            task.add_done_callback(served.retiring.discard)
+
+        served.batcher = Batcher(served.name, workers, lambda: self._start(order), outdated, self.limits, self.metrics)
         served.loaded_at = time.time()
         self.metrics.serving(served.name, workers[0].description.sha256, old)
 
