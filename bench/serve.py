@@ -4,6 +4,7 @@ The plain server is what people write first: Starlette and uvicorn, one picture 
 processor and its ViT, each request in a thread. Per row and round, on servers that were warmed up:
 
     capacity    answers per second to `--clients` clients that each ask again at once (closed loop)
+    core ms     that the server computed for an answer, on all cores together: a busy machine changes it least
     p50, p99    of the time to an answer, requests coming at Poisson times at 70 % of the row's own capacity (open loop)
 
 Both servers compute with all cores; the clients take some of them too, so only ratios within one run mean anything.
@@ -24,6 +25,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench import report
 from tests.serving.load import closed_loop, open_loop, quantile, ticking
@@ -70,8 +73,8 @@ def plain(folder: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def running(row: str, model: str, folder: str) -> Iterator[int]:
-    """A server's port, once it is ready."""
+def running(row: str, model: str, folder: str) -> Iterator[tuple[int, int]]:
+    """A server's port and process, once it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,7 +86,7 @@ def running(row: str, model: str, folder: str) -> Iterator[int]:
                 if process.poll() is not None:
                     raise SystemExit(f"the server of {row} ended before it was ready")
                 time.sleep(0.1)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
 
@@ -97,19 +100,30 @@ def answers(port: int) -> bool:
         return False
 
 
-def measure(port: int, pictures: list[bytes], clients: int, seconds: float) -> dict[str, float]:
+def core_seconds(pid: int) -> float:
+    """What a process and those that it started have computed until now, on all cores together."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def measure(port: int, pid: int, pictures: list[bytes], clients: int, seconds: float) -> dict[str, float]:
     """Capacity, then times at 70 % of it."""
 
     def picture(k: int) -> bytes:
         return pictures[k % len(pictures)]
 
     asyncio.run(closed_loop(port, clients, ticking(seconds / 4), picture))
+    before = core_seconds(pid)
     replies = asyncio.run(closed_loop(port, clients, ticking(seconds), picture))
-    capacity = sum(reply.status == 200 for reply in replies) / seconds
+    used = core_seconds(pid) - before
+    answered = sum(reply.status == 200 for reply in replies)
+    capacity = answered / seconds
     steady = asyncio.run(open_loop(port, SHARE * capacity, seconds, picture))
     times = [1000 * reply.seconds for reply in steady if reply.status == 200]
     return {
         "capacity": capacity,
+        "core ms each": 1000 * used / answered,
         "p50 ms": statistics.median(times),
         "p99 ms": quantile(times, 0.99),
         "failed": sum(reply.status != 200 for reply in [*replies, *steady]),
@@ -140,8 +154,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "vitral", *convert], check=True)
         for _ in range(arguments.rounds):
             for row in ROWS:
-                with running(row, arguments.model, folder) as port:
-                    found[row].append(measure(port, pictures, arguments.clients, arguments.seconds))
+                with running(row, arguments.model, folder) as (port, pid):
+                    found[row].append(measure(port, pid, pictures, arguments.clients, arguments.seconds))
     print(report.heading(environment))
     print(
         f"{len(pictures)} pictures, {arguments.clients} clients, {arguments.rounds} rounds of {arguments.seconds:g} s\n"
