@@ -59,5 +59,6 @@ function cells_of(answer, differs) {
   if (answer instanceof Error) return [make("td", { className: "trouble" }, answer.message), make("td", {})];
   if (!answer) return [make("td", { className: "waiting" }, "…"), make("td", {})];
   const [guess] = answer;
-  return [make("td", { className: differs ? "differs" : "" }, called(guess)), make("td", { className: "number" }, percent(guess.probability))];
+  const name = make("span", { className: "clamp" }, called(guess));
+  return [make("td", { className: differs ? "differs" : "" }, name), make("td", { className: "number" }, percent(guess.probability))];
 }
