@@ -32,6 +32,7 @@ VERBS = {
     "benchmark": "VTAB-1k's 19 tasks, or the papers' transfer sets, beside the published numbers",
     "predict": "classify pictures",
     "inspect": "look into a model: where its answers come from, what its layers do",
+    "serve": "answer over HTTP: a page for people, an interface for programs",
     "export": "write a model as a graph for other programs: ONNX, OpenVINO, torch.export; int8",
     "convert": "write a model in another library's layout",
     "models": "list the models, or show one",

@@ -28,6 +28,8 @@ EXTRAS = {
     "huggingface-hub": "hub",
     "timm": "timm",
     "transformers": "transformers",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 FRAGILE = ("timm", "transformers")

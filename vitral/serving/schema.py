@@ -1,0 +1,241 @@
+"""This interface in the form of OpenAPI 3.1, which /openapi.json answers. A test holds it against the routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitral.serving.refusals import CODES, phrase
+from vitral.version import VERSION
+
+Node = dict[str, Any]
+
+STRING: Node = {"type": "string"}
+NUMBER: Node = {"type": "number"}
+WHOLE: Node = {"type": "integer"}
+OBJECT: Node = {"type": "object"}
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "request_id"],
+            "properties": {"code": STRING, "message": STRING, "request_id": STRING},
+        }
+    },
+}
+
+PROTOCOL_ERROR = {
+    "type": "object",
+    "required": ["error", "code", "request_id"],
+    "properties": {"error": STRING, "code": STRING, "request_id": STRING},
+}
+"""Under /v2, whose clients want a sentence there."""
+
+ENTRY_ERROR = {"type": "object", "required": ["code", "message"], "properties": {"code": STRING, "message": STRING}}
+
+PREDICTION = {
+    "type": "object",
+    "required": ["label", "probability"],
+    "properties": {
+        "label": STRING,
+        "description": STRING,
+        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+}
+
+MODEL = {
+    "type": "object",
+    "required": ["name", "ready"],
+    "properties": {
+        "name": STRING,
+        "ready": {"type": "boolean"},
+        "sha256": STRING,
+        "family": STRING,
+        "parameters": {"type": ["integer", "null"]},
+        "device": STRING,
+        "backend": STRING,
+        "image_size": {"type": "array", "items": WHOLE},
+        "num_classes": WHOLE,
+        "multi_label": {"type": "boolean"},
+        "calibrated": {"type": "boolean"},
+        "temperature": NUMBER,
+        "explanations": OBJECT,
+        "loaded_at": NUMBER,
+        "reload_error": {"type": ["string", "null"]},
+    },
+}
+
+PICTURES: Node = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+        },
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["images"],
+                "properties": {
+                    "images": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {
+                            "oneOf": [
+                                {"type": "string", "contentEncoding": "base64"},
+                                {
+                                    "type": "object",
+                                    "required": ["data"],
+                                    "properties": {
+                                        "data": {"type": "string", "contentEncoding": "base64"},
+                                        "name": STRING,
+                                    },
+                                },
+                            ]
+                        },
+                    }
+                },
+            }
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+TENSORS: Node = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "properties": {
+                    "id": STRING,
+                    "inputs": {"type": "array", "items": OBJECT},
+                    "outputs": {"type": "array"},
+                },
+            }
+        }
+    },
+}
+
+WORDS: dict[str, Node] = {
+    "model": {"schema": STRING, "description": "name of a served model; the first one if none is named"},
+    "top": {"schema": {"type": "integer", "minimum": 1, "default": 5}, "description": "classes in the answer"},
+    "method": {"schema": STRING, "description": "one of the model's explanations, see /v1/models"},
+    "label": {"schema": STRING, "description": "the class that is asked about; the likeliest if none is named"},
+    "layer": {"schema": WHOLE, "description": "of the network, from 0; -1 is the last"},
+    "head": {"schema": WHOLE, "description": "of attention, from 0; the mean of all if none is named"},
+    "opacity": {"schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}, "description": "of the map"},
+}
+
+REQUEST_HEADERS: list[Node] = [
+    {"name": "x-request-timeout", "in": "header", "schema": NUMBER, "description": "seconds that the client will wait"},
+    {"name": "x-request-id", "in": "header", "schema": STRING, "description": "taken over into the answer"},
+]
+
+USUAL = (400, 401, 403, 404, 421, 500)
+READS_BODY = (*USUAL, 408, 413, 415, 422, 429, 503, 504)
+
+
+def document() -> Node:
+    """The whole description."""
+    results = _results({"predictions": {"type": "array", "items": PREDICTION}})
+    embeddings = _results({"embedding": {"type": "array", "items": NUMBER}})
+    picture = {"image/png": {"schema": {"type": "string", "format": "binary"}}, "application/json": {"schema": OBJECT}}
+    classify = _post("The likeliest classes of each picture", PICTURES, _json(results), ("model", "top"))
+    embed = _post("What the network's head sees of each picture", PICTURES, _json(embeddings), ("model",))
+    words = ("model", "method", "label", "layer", "head", "opacity")
+    explain = _post("Where in one picture the answer comes from", PICTURES, picture, words, (501,))
+    infer = _post("Scores, by the Open Inference Protocol", TENSORS, _json(OBJECT), ())
+    named, versioned = _path("name"), [*_path("name"), *_path("version")]
+    model, ready = _get("A model's inputs and outputs", OBJECT, (503,)), _get("Is this model ready?", OBJECT, (503,))
+    whole: Node = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "vitral",
+            "version": VERSION,
+            "description": "Image classification with Vision Transformers.",
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": ERROR, "ProtocolError": PROTOCOL_ERROR, "Model": MODEL},
+        },
+        "security": [{}, {"key": []}],
+        "paths": {
+            "/v1/classify": {"post": classify},
+            "/v1/embed": {"post": embed},
+            "/v1/explain": {"post": explain},
+            "/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": {"type": "array"}}})},
+            "/v1/models/{name}": {"parameters": named, "get": _get("One model, its classes and card", MODEL, (503,))},
+            "/v2": {"get": _get("Name and version of the server", OBJECT)},
+            "/v2/health/live": {"get": _get("Is the server alive?", OBJECT)},
+            "/v2/health/ready": {"get": _get("Is every model ready?", OBJECT, (503,))},
+            "/v2/models/{name}": {"parameters": named, "get": model},
+            "/v2/models/{name}/ready": {"parameters": named, "get": ready},
+            "/v2/models/{name}/infer": {"parameters": named, "post": infer},
+            "/v2/models/{name}/versions/{version}": {"parameters": versioned, "get": model},
+            "/v2/models/{name}/versions/{version}/ready": {"parameters": versioned, "get": ready},
+            "/v2/models/{name}/versions/{version}/infer": {"parameters": versioned, "post": infer},
+            "/livez": {"get": _get("Is the server alive?", OBJECT)},
+            "/readyz": {"get": _get("Is every model ready?", OBJECT, (503,))},
+            "/metrics": {"get": _answers("Counters for Prometheus", {"text/plain": {"schema": STRING}}, USUAL)},
+            "/openapi.json": {"get": _get("This document", OBJECT)},
+        },
+    }
+    for path, node in whole["paths"].items():
+        for verb in {"get", "post"} & set(node) if path.startswith("/v2") else ():
+            for status, answer in node[verb]["responses"].items():
+                if status != "200":
+                    answer["content"] = _json({"$ref": "#/components/schemas/ProtocolError"})
+    return whole
+
+
+def _results(answer: Node) -> Node:
+    entry = {
+        "type": "object",
+        "required": ["index", "name", "status"],
+        "properties": {"index": WHOLE, "name": {"type": ["string", "null"]}, "status": WHOLE, "error": ENTRY_ERROR}
+        | answer,
+    }
+    return {
+        "type": "object",
+        "required": ["model", "sha256", "request_id", "results"],
+        "properties": {
+            "model": STRING,
+            "sha256": STRING,
+            "request_id": STRING,
+            "results": {"type": "array", "items": entry},
+        },
+    }
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _get(summary: str, schema: Node, further: tuple[int, ...] = ()) -> Node:
+    return _answers(summary, _json(schema), (*USUAL, *further))
+
+
+def _post(summary: str, body: Node, content: Node, words: tuple[str, ...], further: tuple[int, ...] = ()) -> Node:
+    parameters = [{"name": name, "in": "query"} | WORDS[name] for name in words]
+    return {
+        "requestBody": body,
+        "parameters": [*parameters, *REQUEST_HEADERS],
+        **_answers(summary, content, (*READS_BODY, *further)),
+    }
+
+
+def _answers(summary: str, content: Node, statuses: tuple[int, ...]) -> Node:
+    error = {"schema": {"$ref": "#/components/schemas/Error"}}
+    responses: Node = {"200": {"description": summary, "content": content}}
+    for status in sorted(set(statuses)):
+        said = f"{phrase(status)} ({CODES[status]})"
+        responses[str(status)] = {"description": said, "content": {"application/json": error}}
+    return {"summary": summary, "responses": responses}
+
+
+def _path(name: str) -> list[Node]:
+    return [{"name": name, "in": "path", "required": True, "schema": STRING}]
