@@ -128,6 +128,23 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adaptation (arXiv 2106.09685): attention matrices learn small updates; else only the head learns."""
+
+    rank: Annotated[int, "of the update that each attention matrix learns, beside fixed weights; 0 is off"] = 0
+    alpha: Annotated[float | None, "the update is scaled by alpha / rank; default: the rank"] = None
+    matrices: Annotated[
+        tuple[Literal["q", "k", "v", "out"], ...],
+        "which learn: q, k, v, and out, which follows attention (section 7.1 of the paper: q and v)",
+    ] = ("q", "v")
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rank <= 4096, f"rank must be 0 to 4096, not {self.rank}")
+        require(self.alpha is None or 0 < self.alpha <= 1e6, f"alpha must be above 0, not {self.alpha}")
+        require(len(self.matrices) > 0, "matrices must name at least one of q, k, v, out")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where the pictures are and how they are read."""
 
@@ -318,6 +335,7 @@ class RunConfig:
     recipe: Annotated[str, "the recipe that the other values started from"] = ""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -331,6 +349,10 @@ class RunConfig:
         require(
             not self.data.multi_label or self.loss.name == "sigmoid",
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
+        )
+        require(
+            not self.lora.rank or self.model.weights not in (None, "none"),
+            "LoRA learns beside pretrained weights: name them with --model, or leave --lora.rank out.",
         )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")

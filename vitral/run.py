@@ -31,7 +31,7 @@ from vitral.reports import card, page
 from vitral.run_folder import alone, open_folder, require_space
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
-from vitral.training import checkpoint
+from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average
 from vitral.training.distillation import Teacher
 from vitral.training.interrupt import Interrupt
@@ -77,6 +77,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     network = _network(plan, screen).to(device)
     for sentence in _frozen(freeze(network, config.model.freeze)):
         screen.decide(sentence)
+    if config.lora.rank:
+        screen.decide(lora.adapt(network, config.lora, config.training.seed))
     teacher = _teacher(plan, device, screen)
     forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     progress = _progress(network, config)

@@ -26,7 +26,7 @@ from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint
+from vitral.training import checkpoint, lora
 from vitral.training.distillation import build_distillation
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
@@ -211,7 +211,7 @@ class Session:
         """The model to evaluate and keep."""
         network: Any = progress.evaluation_model
         return Model(
-            network, self.config.preprocessing, self.dataset.classes, self.descriptions, self.dataset.multi_label
+            lora.merged(network), self.config.preprocessing, self.dataset.classes, self.descriptions, self.dataset.multi_label
         )
 
     def checkpoint(self, progress: Progress, final: bool) -> None:

@@ -18,6 +18,7 @@ SHORT = {
     "--image-size": "model.image_size",
     "--seed": "training.seed",
     "--freeze": "model.freeze",
+    "--lora": "lora.rank",
     "--precision": "training.precision",
     "--device": "runtime.device",
     "--workers": "runtime.workers",
