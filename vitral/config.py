@@ -218,6 +218,9 @@ class OptimizerConfig:
     beta1: Annotated[float, "of adam and adamw"] = 0.9
     beta2: Annotated[float, "of adam and adamw"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
+    find_rate: Annotated[bool, "find learning_rate by a sweep of rising rates before the run (arXiv 1506.01186)"] = (
+        False
+    )
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:
@@ -290,8 +293,15 @@ class TrainingConfig:
     """The loop."""
 
     batch_size: Annotated[int, "pictures per optimizer step, over all devices"] = 128
-    micro_batch_size: Annotated[int | None, "pictures per forward pass; default: the whole batch"] = None
-    precision: Annotated[Literal["float32", "bfloat16"] | None, "default: bfloat16 on a GPU, float32 on a CPU"] = None
+    micro_batch_size: Annotated[
+        int | None,
+        "pictures per forward pass; default: what fits, at best the whole batch. Parts add up to the batch's gradient, "
+        "to rounding; dropout draws, and batch norm averages, part by part",
+    ] = None
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        "default: bfloat16 on a GPU; on a CPU float32, or what a short trial says when pretrained weights are adapted",
+    ] = None
     average: Annotated[float, "decay of the running average of the weights that is evaluated and kept; 0 is off"] = 0.0
     seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
     evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")

@@ -71,9 +71,10 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
     config = _settle_sizes(config, words, pretrained)
-    if (
-        config.training.precision is None
-    ):  # written down: a resume on the other kind of device is told, and can ask for it
+    if config.optimizer.find_rate and "optimizer.learning_rate" in words:
+        raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
+    # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
+    if config.training.precision is None and (on_gpu or pretrained is None):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:

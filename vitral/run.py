@@ -28,7 +28,7 @@ from vitral.evaluation import calibrate, evaluate_split, threads, trust
 from vitral.models import Network, build_network, family_of
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
-from vitral.run_folder import alone, open_folder, require_space
+from vitral.run_folder import alone, open_folder, record, require_space, settled
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
@@ -38,6 +38,7 @@ from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
+from vitral.trials import try_out
 from vitral.weights import build
 
 
@@ -60,6 +61,7 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
         NonFiniteError, DataError, StorageError: training stopped; everything up to the last checkpoint is kept.
     """
     with alone(folder), Interrupt() as interrupt:
+        plan = settled(plan, folder)
         resumed = open_folder(plan, folder, command)
         finished = _run(plan, folder, screen, resumed, interrupt)
     written = folder / "model" / "metrics.json"
@@ -96,10 +98,14 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         save_best=lambda model: _save(model, folder, plan),
         descriptions=_descriptions(plan),
         teacher=teacher,
+        discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
+        record=lambda changed: record(folder, changed),
     )
     _go_on(progress, session, screen, resumed)
+    if progress.step == 0:
+        try_out(progress, session, schedule.total * config.training.batch_size)
     try:
-        finished = _train(progress, session, schedule, config)
+        finished = _train(progress, session, schedule)
         finished = finished and _measure(folder, plan, progress, session, interrupt)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
@@ -109,7 +115,8 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     return finished
 
 
-def _train(progress: Progress, session: Session, schedule: Schedule, config: RunConfig) -> bool:
+def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
+    optimizer = session.config.optimizer
     batches = session.batches(progress.step)
     try:
         return train(
@@ -117,8 +124,8 @@ def _train(progress: Progress, session: Session, schedule: Schedule, config: Run
             batches,
             session,
             session.cadence,
-            lambda step: config.optimizer.learning_rate * schedule.factor(step),
-            config.optimizer.clip_norm,
+            lambda step: optimizer.learning_rate * schedule.factor(step),
+            optimizer.clip_norm,
         )
     finally:
         batches.close()  # type: ignore[attr-defined]

@@ -25,8 +25,9 @@ from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
+from vitral.overrides import override
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint, lora
+from vitral.training import checkpoint, lora, memory
 from vitral.training.distillation import build_distillation
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
@@ -40,7 +41,8 @@ MAX_FAILED_SAVES = 3
 class Session:
     """Implements `vitral.training.loop.Hooks` for pictures of a `Dataset`.
 
-    `forward` gives scores; with a `teacher`, both scores of `Network.both_scores`.
+    `forward` gives scores; with a `teacher`, both scores of `Network.both_scores`. `discard` drops gradients;
+    `record` is told when memory made `config` another one.
     """
 
     config: RunConfig
@@ -54,6 +56,8 @@ class Session:
     save_best: Callable[[Model], None]
     descriptions: dict[str, str]
     teacher: Callable[[Tensor], Tensor] | None = None
+    discard: Callable[[], object] = lambda: None
+    record: Callable[[RunConfig], object] = lambda _: None
 
     def __post_init__(self) -> None:
         self.metrics = JsonLines(self.folder / "metrics.jsonl")
@@ -66,7 +70,6 @@ class Session:
         self.speed, self.recent = Speed(), Speed()
         self.failed_saves = 0
         self.last_line = ""
-        self.autocast = self.config.training.precision == "bfloat16"
 
     # Data ----------------------------------------------------------------------------------------
 
@@ -92,21 +95,41 @@ class Session:
     # Hooks ---------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Forward and backward in micro-batches; gradients are those of the batch's mean loss."""
+        """Forward and backward in micro-batches; gradients are those of the batch's mean loss.
+
+        Where memory runs out, the step is made again in micro-batches of half the size, and all later ones too.
+        """
         self._account_for(batch)
         if not len(batch):  # all of it left out: no gradient, so no update
             return torch.zeros(()), torch.zeros(())
-        config = self.config
-        torch.manual_seed(step_seed(config.training.seed, step))
-        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
-        images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
-        labels = [self.train_split.labels[sample] for sample in batch.samples]
-        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
-        rng = batch_generator(config.training.seed, step)
-        images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        while True:
+            try:
+                return self._forward_and_backward(batch, step)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error) or self._micro_batch(batch) == 1:
+                    raise
+            self._halve(self._micro_batch(batch))  # outside of the handler, which holds on to what should be freed
+
+    def _micro_batch(self, batch: Batch) -> int:
+        return min(self.config.training.micro_batch_size or len(batch), len(batch))
+
+    def _halve(self, size: int) -> None:
+        half = memory.halved(size)
+        self.discard()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.config = override(self.config, {"training.micro_batch_size": half})
+        self.screen.end_progress()
+        self.screen.warn(
+            f"{size} pictures at once are too many for the memory: from now on batches go in parts of {half}."
+        )
+        self.record(self.config)
+
+    def _forward_and_backward(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        images, wanted = self._inputs(batch, step)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
-        size = config.training.micro_batch_size or len(images)
+        size = self._micro_batch(batch)
         for part, aim in zip(images.split(size), wanted.split(size), strict=True):
             logits, losses = self._learn(part, aim)
             loss = losses.sum()
@@ -115,9 +138,25 @@ class Session:
             right += hits(logits, aim).sum()
         return total, right
 
+    def _inputs(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Pictures [n, 3, height, width] and targets [n, classes] of a step, mixed; random numbers are the step's."""
+        config = self.config
+        torch.manual_seed(step_seed(config.training.seed, step))
+        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
+        images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
+        labels = [self.train_split.labels[sample] for sample in batch.samples]
+        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        rng = batch_generator(config.training.seed, step)
+        return mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+
+    def kept_bytes(self, batch: Batch) -> int:
+        """Bytes that a forward pass of the whole batch keeps for the backward pass."""
+        images, wanted = self._inputs(batch, 0)
+        return memory.saved_bytes(lambda: self._learn(images, wanted))
+
     def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16"):
             scores = self.forward(images)
             teacher = self.teacher(images) if self.teacher else None
         if teacher is None or self.distil is None:
@@ -211,7 +250,11 @@ class Session:
         """The model to evaluate and keep."""
         network: Any = progress.evaluation_model
         return Model(
-            lora.merged(network), self.config.preprocessing, self.dataset.classes, self.descriptions, self.dataset.multi_label
+            lora.merged(network),
+            self.config.preprocessing,
+            self.dataset.classes,
+            self.descriptions,
+            self.dataset.multi_label,
         )
 
     def checkpoint(self, progress: Progress, final: bool) -> None:

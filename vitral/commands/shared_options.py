@@ -19,6 +19,7 @@ SHORT = {
     "--seed": "training.seed",
     "--freeze": "model.freeze",
     "--lora": "lora.rank",
+    "--find-lr": "optimizer.find_rate",
     "--precision": "training.precision",
     "--device": "runtime.device",
     "--workers": "runtime.workers",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,7 +67,6 @@ def adapt(network: Network, config: LoraConfig, seed: int) -> str:
         UsageError: the network has no attention of this kind, or all of it is frozen.
     """
     generator = torch.Generator().manual_seed(seed)
-    every = sum(parameter.numel() for parameter in network.parameters())
     attention = list(_attention(network))
     if not attention:
         raise UsageError(
@@ -87,10 +87,11 @@ def adapt(network: Network, config: LoraConfig, seed: int) -> str:
     for layer, parts, of in chosen:
         update = LowRank(layer.weight, parts, of, config.rank, scale, generator)
         parametrize.register_parametrization(layer, "weight", update)
-    left = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
+    every, left = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     return (
-        f"LoRA of rank {config.rank} on {', '.join(config.matrices)} of {len(attention)} layers: {left:,} parameters "
-        f"learn, beside {every:,} of the network's own"
+        f"LoRA of rank {config.rank} on {', '.join(config.matrices)} of {len(attention)} layers: {left:,} of {every:,} "
+        f"parameters learn ({left / every:.1%})"
     )
 
 
@@ -107,7 +108,8 @@ def merged(network: Network) -> Network:
         if not rest:
             tensors[name] = value
         elif rest == "original":
-            tensors[f"{layer}.weight"] = network.get_submodule(layer).weight.detach()  # type: ignore[union-attr]
+            updated: Any = network.get_submodule(layer)
+            tensors[f"{layer}.weight"] = updated.weight.detach()
     plain = empty_network(network.config)
     plain.load_state_dict(tensors, assign=True)
     return plain.train(network.training)
