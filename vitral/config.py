@@ -249,6 +249,9 @@ class ScheduleConfig:
         Duration(10_000, "steps")
     )
     cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(0, "steps")
+    head_first: Annotated[Duration, "at first only the head learns, at the peak rate, over this long (LP-FT)"] = (
+        Duration(0, "steps")
+    )
 
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, f"final must be 0 to 1, not {self.final:g}")

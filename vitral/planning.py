@@ -134,6 +134,7 @@ def _ask(
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
         patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
+        lora=bool(override(base.lora, _section(words, "lora.")).rank),
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
     config, said = recipe.choose(facts)

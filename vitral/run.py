@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, evaluate_split, threads, trust
 from vitral.models import Network, build_network, family_of
+from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
 from vitral.run_folder import alone, open_folder, record, require_space, settled
@@ -34,6 +35,7 @@ from vitral.session import Session
 from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average
 from vitral.training.distillation import Teacher
+from vitral.training.head_first import HeadFirst
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
@@ -69,7 +71,48 @@ def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
 
 
+def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | None]:
+    """What `start` would do, trials for precision and memory included; nothing is written and nothing learns.
+
+    Returns:
+        the complete configuration (a learning rate that is still to be found is the recipe's), and the step that a
+        run which is there already would go on at.
+    """
+    quiet = override(settled(plan, folder).config, {"runtime.tensorboard": False})
+    progress, session, schedule = _prepared(replace(plan, config=quiet), folder, screen, lambda: False)
+    saved = checkpoint.load_latest(folder / "checkpoints")
+    if saved is None:
+        session.config = override(quiet, {"optimizer.find_rate": False})
+        try_out(progress, session, schedule.total * quiet.training.batch_size)
+        if quiet.optimizer.find_rate:
+            screen.decide("the learning rate will be found by a sweep before the first step")
+    changed = {"runtime.tensorboard": plan.config.runtime.tensorboard, "optimizer.find_rate": quiet.optimizer.find_rate}
+    step = None if saved is None else int(saved.state["progress"]["step"])
+    return override(session.config, changed), step
+
+
 def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Interrupt) -> bool:
+    progress, session, schedule = _prepared(plan, folder, screen, interrupt)
+    require_space(folder, progress, plan.config)
+    session.record = lambda changed: record(folder, changed)
+    _go_on(progress, session, screen, resumed)
+    if progress.step == 0:
+        try_out(progress, session, schedule.total * plan.config.training.batch_size)
+    try:
+        finished = _train(progress, session, schedule)
+        finished = finished and _measure(folder, plan, progress, session, interrupt)
+    except NonFiniteError:
+        page.write(folder)  # the curves are what shows how it came to this
+        raise
+    if (folder / "model").is_dir():
+        page.write(folder)
+    return finished
+
+
+def _prepared(
+    plan: Plan, folder: Path, screen: Screen, stopped: Callable[[], bool]
+) -> tuple[Progress, Session, Schedule]:
+    """The parts of a run, before its first step; says what was decided."""
     config, dataset = plan.config, plan.dataset
     for sentence in plan.decisions:
         screen.decide(sentence)
@@ -85,7 +128,6 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
-    require_space(folder, progress, config)
     session = Session(
         config=config,
         dataset=dataset,
@@ -93,26 +135,15 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         cadence=_cadence(config, schedule, len(dataset.splits[TRAIN])),
         device=device,
         screen=screen,
-        stopped=interrupt,
+        stopped=stopped,
         forward=torch.compile(forward) if config.training.compile else forward,
         save_best=lambda model: _save(model, folder, plan),
         descriptions=_descriptions(plan),
         teacher=teacher,
         discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
-        record=lambda changed: record(folder, changed),
+        head_first=HeadFirst(network, schedule.head_first) if schedule.head_first else None,
     )
-    _go_on(progress, session, screen, resumed)
-    if progress.step == 0:
-        try_out(progress, session, schedule.total * config.training.batch_size)
-    try:
-        finished = _train(progress, session, schedule)
-        finished = finished and _measure(folder, plan, progress, session, interrupt)
-    except NonFiniteError:
-        page.write(folder)  # the curves are what shows how it came to this
-        raise
-    if (folder / "model").is_dir():
-        page.write(folder)
-    return finished
+    return progress, session, schedule
 
 
 def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:

@@ -29,6 +29,7 @@ from vitral.overrides import override
 from vitral.serving.predictor import Model
 from vitral.training import checkpoint, lora, memory
 from vitral.training.distillation import build_distillation
+from vitral.training.head_first import HeadFirst
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, hits, targets
@@ -58,6 +59,7 @@ class Session:
     teacher: Callable[[Tensor], Tensor] | None = None
     discard: Callable[[], object] = lambda: None
     record: Callable[[RunConfig], object] = lambda _: None
+    head_first: HeadFirst | None = None
 
     def __post_init__(self) -> None:
         self.metrics = JsonLines(self.folder / "metrics.jsonl")
@@ -102,6 +104,8 @@ class Session:
         self._account_for(batch)
         if not len(batch):  # all of it left out: no gradient, so no update
             return torch.zeros(()), torch.zeros(())
+        if self.head_first:
+            self.head_first(step)
         while True:
             try:
                 return self._forward_and_backward(batch, step)
@@ -137,6 +141,11 @@ class Session:
             total += loss.detach()
             right += hits(logits, aim).sum()
         return total, right
+
+    @property
+    def whole_step(self) -> int:
+        """A step in which everything learns that ever does."""
+        return self.head_first.steps if self.head_first else 0
 
     def _inputs(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Pictures [n, 3, height, width] and targets [n, classes] of a step, mixed; random numbers are the step's."""

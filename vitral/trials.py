@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from vitral.data.loader import Batch
 from vitral.files import replace_durably
@@ -52,7 +52,7 @@ def _precision(progress: Progress, session: Session, pictures_in_all: int) -> st
 
     def step(name: str) -> None:
         _change(session, {"training.precision": name})
-        session.loss(_noise(session, count), 0)
+        session.loss(_noise(session, count), session.whole_step)
         progress.optimizer.zero_grad(set_to_none=True)
 
     timing = _without_trace(progress.model, lambda: precision.compare(step, count, pictures_in_all))
@@ -95,7 +95,7 @@ def _fit(progress: Progress, session: Session) -> None:
 def _bytes_per_picture(progress: Progress, session: Session) -> float:
     def peak(count: int) -> int:
         def step() -> None:
-            session.loss(_noise(session, count), 0)
+            session.loss(_noise(session, count), session.whole_step)
             progress.optimizer.zero_grad(set_to_none=True)
 
         return memory.peak_bytes(step, session.device)
@@ -113,8 +113,12 @@ def _bytes_per_picture(progress: Progress, session: Session) -> float:
 
 def _find_rate(progress: Progress, session: Session) -> None:
     batches = session.batches(0)
+
+    def loss(batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        return session.loss(batch, session.whole_step + step)
+
     try:
-        found = rate_finder.sweep(progress, batches, session.loss, session.config.optimizer.clip_norm, session.stopped)
+        found = rate_finder.sweep(progress, batches, loss, session.config.optimizer.clip_norm, session.stopped)
     finally:
         batches.close()  # type: ignore[attr-defined]
     if found is None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitral.commands.measuring import headlines
 from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
+
+if TYPE_CHECKING:  # --help answers without torch
+    from vitral.config import RunConfig
+    from vitral.planning import Plan
 
 
 def options(parser: argparse.ArgumentParser, recipe: str) -> None:
@@ -21,6 +25,7 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument("--model", help=f"what to start from: {MODEL}")
     parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
     parser.add_argument("--out", help="folder of the run (default: runs/VERB-PICTURES)")
+    parser.add_argument("--dry-run", action="store_true", help="show every choice and its reason, and train nothing")
     parser.add_argument("--epochs", type=float, help="length of the run in passes over the training pictures")
     parser.add_argument("--steps", type=float, help="length of the run in optimizer steps")
     parser.add_argument("--on-bad-image", dest="data.on_bad_image", default=argparse.SUPPRESS, metavar="fail|skip",
@@ -54,7 +59,7 @@ def _add_hidden(group: Any, name: str) -> None:
 def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:
     """Plan and run; the document names the model folder and holds the final metrics."""
     from vitral.planning import plan
-    from vitral.run import start
+    from vitral.run import preview, start
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
@@ -72,6 +77,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    if arguments.dry_run:
+        return 0, _show(planned, *preview(planned, folder, screen), folder, screen)
     result = start(planned, folder, screen, arguments.command)
     if not result.finished:
         code = 128 + (result.signal or 2)
@@ -87,23 +94,44 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
 
 
+def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:
+    """Print what a run would be; returns the document."""
+    from vitral.config import RunConfig
+    from vitral.overrides import differences, to_json
+
+    lines = [line.replace(": ", " -> ", 1).split(" -> ") for line in differences(RunConfig(), config)]
+    screen.table(("setting", "value", "otherwise"), [(name, new, old) for name, old, new in lines])
+    where = f"the run in {folder} would go on at step {step}" if step is not None else f"{folder} would hold the run"
+    screen.result(f"nothing was trained: {where}")
+    return {
+        "run": str(folder),
+        "step": step,
+        "config": to_json(config),
+        "decisions": list(planned.decisions),
+        "warnings": list(planned.warnings),
+    }
+
+
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
     """Weights for a fine-tuning that names none: what the run began with, else published ones, if they can be had."""
     from vitral.errors import VitralError
+    from vitral.presets import start_from
     from vitral.run_folder import weights_begun_with
     from vitral.serving.predictor import choose_device
+    from vitral.training.memory import memory_of
     from vitral.weights.published import fetch
 
     begun, weights = weights_begun_with(folder)
     if begun:
         return {} if weights is None else {"model.weights": weights}
-    name = "ViT-Ti/16" if choose_device(device).type == "cpu" else "ViT-B/16"
+    chosen = choose_device(device)
+    name, reason = start_from(chosen.type, memory_of(chosen))
     try:
         fetch(name)
     except VitralError as error:
         screen.warn(f"{error} Until then training starts from nothing, which takes longer and ends worse.")
         return {}
-    screen.decide(f"no weights were named with --model: it starts from the published {name}")
+    screen.decide(f"no weights were named with --model: it starts from the published {name}, {reason}")
     return {"model.weights": name}
 
 

@@ -71,6 +71,11 @@ def free_bytes(device: torch.device) -> int | None:
     return None if device.type != "cpu" else _free_ram()
 
 
+def memory_of(device: torch.device) -> int | None:
+    """All the memory of a CUDA GPU; `None` of other devices."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def _free_ram(proc: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:
     """What Linux says is available, within the limit of this process's container."""
     try:

@@ -64,7 +64,7 @@ def sweep(
         stopped: ends the sweep, whose result then is `None`.
     """
     before = {name: value.clone() for name, value in progress.model.state_dict().items()}
-    parameters = [parameter for parameter in progress.model.parameters() if parameter.requires_grad]
+    parameters = [parameter for group in progress.optimizer.param_groups for parameter in group["params"]]
     progress.model.train()
     rates: list[float] = []
     losses: list[float] = []
