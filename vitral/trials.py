@@ -35,7 +35,7 @@ def try_out(progress: Progress, session: Session, pictures_in_all: int) -> None:
     before = session.config
     if before.training.precision is None:
         _change(session, {"training.precision": _precision(progress, session, pictures_in_all)})
-    if before.training.micro_batch_size is None:
+    if session.config.training.micro_batch_size is None and not before.training.compile:
         _fit(progress, session)
     if before.optimizer.find_rate and not (session.folder / SWEEP).exists():
         _find_rate(progress, session)
@@ -45,6 +45,8 @@ def try_out(progress: Progress, session: Session, pictures_in_all: int) -> None:
 
 def _precision(progress: Progress, session: Session, pictures_in_all: int) -> str:
     training = session.config.training
+    if training.compile:  # each size of a trial would be compiled anew
+        return "float32"
     count = precision.trial_size(training.micro_batch_size or training.batch_size, pictures_in_all)
     if count is None:
         session.screen.decide("float32: the run is too short for a trial of bfloat16")

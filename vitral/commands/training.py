@@ -97,10 +97,10 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
 def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:
     """Print what a run would be; returns the document."""
     from vitral.config import RunConfig
-    from vitral.overrides import differences, to_json
+    from vitral.overrides import to_json, values
 
-    lines = [line.replace(": ", " -> ", 1).split(" -> ") for line in differences(RunConfig(), config)]
-    screen.table(("setting", "value", "otherwise"), [(name, new, old) for name, old, new in lines])
+    usual, chosen = values(RunConfig()), values(config)
+    screen.table(("setting", "value"), [(name, str(v)) for name, v in chosen.items() if v not in (usual[name], "")])
     where = f"the run in {folder} would go on at step {step}" if step is not None else f"{folder} would hold the run"
     screen.result(f"nothing was trained: {where}")
     return {
