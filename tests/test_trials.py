@@ -146,7 +146,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch, most: int, error: BaseException, 
 
 
 def test_memory_that_runs_out_halves_the_parts_and_the_step_is_made_again(
-    words: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException,
+    words: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     words["training.micro_batch_size"] = 7

@@ -365,7 +365,7 @@ class RunConfig:
         )
         require(
             not self.lora.rank or self.model.weights not in (None, "none"),
-            "LoRA learns beside pretrained weights: name them with --model, or leave --lora.rank out.",
+            "LoRA learns beside pretrained weights: name them with --model, or leave --lora out.",
         )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")

@@ -138,7 +138,9 @@ def _ask(
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
     config, said = recipe.choose(facts)
-    return config, [reason for setting, reason in said if setting not in words]
+    finds = override(base.optimizer, {"find_rate": words.get("optimizer.find_rate", False)}).find_rate
+    found = {"optimizer.learning_rate"} if finds else set()
+    return config, [reason for setting, reason in said if setting not in words.keys() | found]
 
 
 def _from_weights(config: RunConfig, pretrained: Pretrained) -> RunConfig:

@@ -117,12 +117,14 @@ def _find_rate(progress: Progress, session: Session) -> None:
     batches = session.batches(0)
 
     def loss(batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        session.screen.progress(f"trying learning rates: step {step + 1}/{rate_finder.STEPS}")
         return session.loss(batch, session.whole_step + step)
 
     try:
         found = rate_finder.sweep(progress, batches, loss, session.config.optimizer.clip_norm, session.stopped)
     finally:
         batches.close()  # type: ignore[attr-defined]
+        session.screen.end_progress()
     if found is None:
         return
     replace_durably(session.folder / SWEEP, json.dumps(found.to_json(), indent=1).encode())

@@ -128,7 +128,7 @@ def test_what_is_frozen_gets_no_update() -> None:
 @pytest.mark.parametrize("family", WITHOUT)
 def test_a_network_without_such_attention_is_refused(family: str) -> None:
     made = network(family)
-    with pytest.raises(UsageError, match=rf"{type(made).__name__} has none of that kind: leave --lora.rank out"):
+    with pytest.raises(UsageError, match=rf"{type(made).__name__} has none of that kind: leave --lora out"):
         lora.adapt(made, LoraConfig(2), 0)
 
 

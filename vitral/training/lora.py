@@ -71,7 +71,7 @@ def adapt(network: Network, config: LoraConfig, seed: int) -> str:
     if not attention:
         raise UsageError(
             f"LoRA adapts the attention of a Vision Transformer, and {type(network).__name__} has none of that kind: "
-            "leave --lora.rank out, or name another --model."
+            "leave --lora out, or name another --model."
         )
     chosen = []
     for qkv, out in attention:
