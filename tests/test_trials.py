@@ -129,11 +129,11 @@ def test_loras_rate_is_its_own_and_said(words: dict[str, object]) -> None:
 def forgetful(monkeypatch: pytest.MonkeyPatch, most: int, error: BaseException, since: int = 0) -> None:
     """Let memory run out wherever more than `most` pictures go in at once, from step `since` on."""
     real, step_of = Session._learn, {"now": 0}
-    inputs = Session._inputs
+    mixed = Session._mixed
 
     def at(self: Session, batch: object, step: int) -> object:
         step_of["now"] = step
-        return inputs(self, batch, step)  # type: ignore[arg-type]
+        return mixed(self, batch, step)  # type: ignore[arg-type]
 
     def learn(self: Session, images: torch.Tensor, aim: torch.Tensor) -> object:
         found = real(self, images, aim)
@@ -141,7 +141,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch, most: int, error: BaseException, 
             raise error
         return found
 
-    monkeypatch.setattr(Session, "_inputs", at)
+    monkeypatch.setattr(Session, "_mixed", at)
     monkeypatch.setattr(Session, "_learn", learn)
 
 
@@ -243,6 +243,18 @@ def test_short_runs_and_runs_from_scratch_stay_in_float32(
     assert config(tmp_path / "run")["training"]["precision"] == "float32"
     scratch = plan("scratch-small", {"data.path": words["data.path"], "runtime.device": "cpu"})
     assert scratch.config.training.precision == "float32"
+
+
+def test_where_only_the_head_learns_there_is_nothing_to_try(
+    words: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del words["training.micro_batch_size"]
+    monkeypatch.setattr(precision, "SHARE", 10.0)
+    for name in ("_precision", "_fit"):
+        monkeypatch.setattr(trials, name, lambda *_: pytest.fail("tried"))
+    frozen = ("blocks.*", "patch_embedding.*", "class_token", "position_embedding", "norm.*")
+    finetune(words | {"model.freeze": frozen}, tmp_path / "run")
+    assert config(tmp_path / "run")["training"]["precision"] == "float32"
 
 
 # Learning rate --------------------------------------------------------------------------------------

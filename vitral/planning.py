@@ -76,6 +76,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
     if config.training.precision is None and (on_gpu or pretrained is None):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
+        decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
         problems += describe_overlaps(dataset.splits)

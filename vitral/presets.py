@@ -205,6 +205,9 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     duration = facts.duration or Duration(epochs, "epochs")
     reason = f"{facts.pictures:,} training pictures{where}: {epochs} epochs at {size[0]}x{size[1]}"
     said.append(Decision("schedule.duration", reason))
+    batch = min(32, max(8, facts.pictures // 20))
+    few = ", so that a pass has about 20 steps" if 8 < batch < 32 else ""
+    said.append(Decision("training.batch_size", f"batches of {batch}{few}"))
     config = RunConfig(
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
@@ -213,7 +216,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         schedule=ScheduleConfig(duration, share(duration, 0.1), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=min(32, max(8, facts.pictures // 20)),
+            batch_size=batch,
             average=0.99,
             evaluate_every=share(duration, 0.1, 1),
         ),

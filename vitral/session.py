@@ -130,7 +130,7 @@ class Session:
         self.record(self.config)
 
     def _forward_and_backward(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        images, wanted = self._inputs(batch, step)
+        images, wanted = self._mixed(batch, step)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
         size = self._micro_batch(batch)
@@ -147,20 +147,24 @@ class Session:
         """A step in which everything learns that ever does."""
         return self.head_first.steps if self.head_first else 0
 
-    def _inputs(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Pictures [n, 3, height, width] and targets [n, classes] of a step, mixed; random numbers are the step's."""
+    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """What `forward` takes [n, ...] and targets [n, classes] of a step; random numbers are the step's."""
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
-        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
-        images = normalise(pixels, config.preprocessing.mean, config.preprocessing.std)
+        images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
         wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
         rng = batch_generator(config.training.seed, step)
         return mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """What `forward` takes of a batch, on the device."""
+        pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
+        return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
+
     def kept_bytes(self, batch: Batch) -> int:
         """Bytes that a forward pass of the whole batch keeps for the backward pass."""
-        images, wanted = self._inputs(batch, 0)
+        images, wanted = self._mixed(batch, self.whole_step)
         return memory.saved_bytes(lambda: self._learn(images, wanted))
 
     def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,9 +33,12 @@ def try_out(progress: Progress, session: Session, pictures_in_all: int) -> None:
         pictures_in_all: that the run will show.
     """
     before = session.config
+    # Where only the head learns there is little to gain; a compiled network would be compiled anew for each trial.
+    tries = not before.training.compile and not _only_head(progress.model)
     if before.training.precision is None:
-        _change(session, {"training.precision": _precision(progress, session, pictures_in_all)})
-    if session.config.training.micro_batch_size is None and not before.training.compile:
+        chosen = _precision(progress, session, pictures_in_all) if tries else "float32"
+        _change(session, {"training.precision": chosen})
+    if tries and session.config.training.micro_batch_size is None:
         _fit(progress, session)
     if before.optimizer.find_rate and not (session.folder / SWEEP).exists():
         _find_rate(progress, session)
@@ -45,8 +48,6 @@ def try_out(progress: Progress, session: Session, pictures_in_all: int) -> None:
 
 def _precision(progress: Progress, session: Session, pictures_in_all: int) -> str:
     training = session.config.training
-    if training.compile:  # each size of a trial would be compiled anew
-        return "float32"
     count = precision.trial_size(training.micro_batch_size or training.batch_size, pictures_in_all)
     if count is None:
         session.screen.decide("float32: the run is too short for a trial of bfloat16")
@@ -103,8 +104,8 @@ def _bytes_per_picture(progress: Progress, session: Session) -> float:
         return memory.peak_bytes(step, session.device)
 
     if session.device.type != "cuda":
-        one, two = (session.kept_bytes(_noise(session, count)) for count in (1, 2))
-        return float(two - one)
+        few, twice = (session.kept_bytes(_noise(session, count)) for count in memory.CPU_SIZES)
+        return (twice - few) / (memory.CPU_SIZES[1] - memory.CPU_SIZES[0])
     small, large = memory.GPU_SIZES
     if session.config.training.batch_size <= large:
         return 0.0
@@ -137,6 +138,10 @@ def _find_rate(progress: Progress, session: Session) -> None:
         f"learning rate {found.picked:.1e}: a tenth of the one where the loss is lowest ({session.folder / SWEEP})"
     )
     _change(session, {"optimizer.learning_rate": found.picked})
+
+
+def _only_head(network: Any) -> bool:
+    return all(name.split(".")[0] in network.HEADS for name, p in network.named_parameters() if p.requires_grad)
 
 
 def _change(session: Session, changes: dict[str, Any]) -> None:

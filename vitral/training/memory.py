@@ -16,8 +16,9 @@ SHARE = 0.7
 """Of the memory that is free, what a step may be predicted to take. A step of ViT-Ti/16 on a CPU was seen to peak at
 1.2 times what its forward pass keeps; other programs need some, too."""
 
-GPU_SIZES = (4, 8)
-"""Pictures of the two steps that are measured on a GPU: their difference is free of what is there at any size."""
+CPU_SIZES, GPU_SIZES = (2, 4), (4, 8)
+"""Pictures of the two steps that are measured: their difference is free of what is there at any size. (Of a single
+picture batch norm may have nothing to average.)"""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
