@@ -23,7 +23,7 @@ from vitral.planning import plan
 from vitral.run import Result, preview, start
 from vitral.serving.predictor import load
 from vitral.session import Session
-from vitral.training import memory, precision
+from vitral.training import memory, precision, rate_finder
 from vitral.training.loop import Progress
 from vitral.training.precision import Timing
 
@@ -264,7 +264,9 @@ def test_a_found_rate_is_that_rate_and_nothing_else_of_the_run_changes(
     words: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del words["optimizer.learning_rate"]
+    monkeypatch.setattr(rate_finder, "STEPS", 30)
     finding = words | {"optimizer.find_rate": True}
+    killed(finding, tmp_path / "found", 1, monkeypatch)  # before the first checkpoint: all of it is done again
     killed(finding, tmp_path / "found", 5, monkeypatch)
     curve = json.loads((tmp_path / "found" / trials.SWEEP).read_text())
     assert curve["picked"] == pytest.approx(curve["rates"][int(np.argmin(curve["smoothed"]))] / 10, rel=0.05)
@@ -322,6 +324,8 @@ def test_a_dry_run_shows_what_the_run_then_does_and_writes_nothing(
     assert main([*command, "--dry-run"]) == 0
     assert "the run in run would go on at step 2" in capsys.readouterr().out
     assert digest(tmp_path / "run") == before
+    assert main([*command, "--dry-run", "--learning-rate", "0.5"]) == 2
+    assert "started differently (optimizer.learning_rate" in capsys.readouterr().err
 
 
 def test_a_dry_run_does_not_look_for_the_rate(

@@ -131,7 +131,7 @@ class ModelConfig:
 class LoraConfig:
     """Low-rank adaptation (arXiv 2106.09685): attention matrices learn small updates; else only the head learns."""
 
-    rank: Annotated[int, "of the update that each attention matrix learns, beside fixed weights; 0 is off"] = 0
+    rank: Annotated[int, "LoRA: rank of the update that an attention matrix learns beside fixed weights; 0 is off"] = 0
     alpha: Annotated[float | None, "the update is scaled by alpha / rank; default: the rank"] = None
     matrices: Annotated[
         tuple[Literal["q", "k", "v", "out"], ...],
@@ -218,9 +218,7 @@ class OptimizerConfig:
     beta1: Annotated[float, "of adam and adamw"] = 0.9
     beta2: Annotated[float, "of adam and adamw"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
-    find_rate: Annotated[bool, "find learning_rate by a sweep of rising rates before the run (arXiv 1506.01186)"] = (
-        False
-    )
+    find_rate: Annotated[bool, "find the learning rate by a sweep of rising rates before the run"] = False
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:
@@ -249,9 +247,9 @@ class ScheduleConfig:
         Duration(10_000, "steps")
     )
     cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(0, "steps")
-    head_first: Annotated[Duration, "at first only the head learns, at the peak rate, over this long (LP-FT)"] = (
-        Duration(0, "steps")
-    )
+    head_first: Annotated[
+        Duration, "at first only the head learns, at the peak rate, over this long (arXiv 2202.10054)"
+    ] = Duration(0, "steps")
 
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, f"final must be 0 to 1, not {self.final:g}")

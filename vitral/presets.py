@@ -200,14 +200,14 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     if rate < FINETUNING_RATE:
         reason = f"learning rate {rate:.1e}: fewer than {FEW:,} pictures move the pretrained weights less"
         said.append(Decision("optimizer.learning_rate", reason))
+    batch = min(32, max(8, facts.pictures // 20))
+    few = ", so that a pass has about 20 steps" if 8 < batch < 32 else ""
+    said.append(Decision("training.batch_size", f"batches of {batch}{few}"))
     epochs = min(60, max(usual, round(3_900 / facts.pictures)))
     where = "" if usual == 10 else " on a CPU"
     duration = facts.duration or Duration(epochs, "epochs")
     reason = f"{facts.pictures:,} training pictures{where}: {epochs} epochs at {size[0]}x{size[1]}"
     said.append(Decision("schedule.duration", reason))
-    batch = min(32, max(8, facts.pictures // 20))
-    few = ", so that a pass has about 20 steps" if 8 < batch < 32 else ""
-    said.append(Decision("training.batch_size", f"batches of {batch}{few}"))
     config = RunConfig(
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,

@@ -4,6 +4,7 @@ runs/NAME/config.json         the RunConfig
           environment.json    versions, command, what was decided and why
           data.json           fingerprint of each split, class names
           metrics.jsonl       loss, top-1, learning rate; the same bytes after any number of restarts
+          learning_rates.json the curve of `--find-lr`
           speed.jsonl         images per second, share of time spent waiting for data
           checkpoints/        see vitral.training.checkpoint
           model/              the best model so far, see vitral.weights.folder
@@ -29,7 +30,7 @@ from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides
 from vitral.reports import card, page
-from vitral.run_folder import alone, open_folder, record, require_space, settled
+from vitral.run_folder import alone, open_folder, record, require_space, resumes, settled
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
@@ -40,7 +41,7 @@ from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
-from vitral.trials import try_out
+from vitral.trials import SWEEP, try_out
 from vitral.weights import build
 
 
@@ -78,9 +79,10 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         the complete configuration (a learning rate that is still to be found is the recipe's), and the step that a
         run which is there already would go on at.
     """
-    quiet = override(settled(plan, folder).config, {"runtime.tensorboard": False})
+    plan = settled(plan, folder)
+    quiet = override(plan.config, {"runtime.tensorboard": False})
     progress, session, schedule = _prepared(replace(plan, config=quiet), folder, screen, lambda: False)
-    saved = checkpoint.load_latest(folder / "checkpoints")
+    saved = checkpoint.load_latest(folder / "checkpoints") if resumes(plan, folder) else None
     if saved is None:
         session.config = override(quiet, {"optimizer.find_rate": False})
         try_out(progress, session, schedule.total * quiet.training.batch_size)
@@ -169,6 +171,7 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
     if saved is None:
         for records in (session.metrics, session.speeds):
             records.cut(0)
+        (session.folder / SWEEP).unlink(missing_ok=True)
         return
     for name in saved.rejected:
         screen.warn(f"checkpoint {name} is not whole; going on from the one before it.")

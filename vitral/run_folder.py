@@ -36,22 +36,25 @@ OWN = {"config.json", "data.json", "environment.json", ".lock"}
 """What a start writes first; a start that died among them left a folder that the next one takes."""
 
 
+def resumes(plan: Plan, folder: Path) -> bool:
+    """Whether the folder already holds this run.
+
+    Raises:
+        UsageError: it holds another one; the difference is shown.
+    """
+    if not _begun(folder) or not _has_steps(folder):  # then nothing is lost, and a mistyped option may be mended
+        return False
+    _require_same(plan.config, _described(plan), folder)
+    return True
+
+
 def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     """Write what the run is; `True` if the folder already holds the same run."""
-    described = {
-        "classes": list(plan.dataset.classes),
-        "splits": {
-            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
-            for name, split in plan.dataset.splits.items()
-        },
-    }
-    resumed = _begun(folder) and _has_steps(folder)
     recover(folder / "model")
-    if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
-        _require_same(plan.config, described, folder)
+    resumed = resumes(plan, folder)
     try:
         for name, value in (
-            ("data.json", described),
+            ("data.json", _described(plan)),
             ("environment.json", _environment(plan, command)),
             ("config.json", to_json(plan.config)),
         ):
@@ -59,6 +62,16 @@ def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     except OSError as error:
         raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
     return resumed
+
+
+def _described(plan: Plan) -> dict[str, Any]:
+    return {
+        "classes": list(plan.dataset.classes),
+        "splits": {
+            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
+            for name, split in plan.dataset.splits.items()
+        },
+    }
 
 
 def record(folder: Path, config: RunConfig) -> None:

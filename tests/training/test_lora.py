@@ -132,6 +132,11 @@ def test_a_network_without_such_attention_is_refused(family: str) -> None:
         lora.adapt(made, LoraConfig(2), 0)
 
 
+def test_a_rank_beyond_the_width_is_refused() -> None:
+    with pytest.raises(UsageError, match="rank 33 is more than the width 32 of the network: lower --lora"):
+        lora.adapt(network(), LoraConfig(33), 0)
+
+
 def test_a_network_without_updates_is_its_own_merged_one() -> None:
     made = network()
     assert lora.merged(made) is made

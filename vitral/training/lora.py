@@ -73,6 +73,9 @@ def adapt(network: Network, config: LoraConfig, seed: int) -> str:
             f"LoRA adapts the attention of a Vision Transformer, and {type(network).__name__} has none of that kind: "
             "leave --lora out, or name another --model."
         )
+    widest = max(qkv.in_features for qkv, _ in attention)
+    if config.rank > widest:
+        raise UsageError(f"LoRA's rank {config.rank} is more than the width {widest} of the network: lower --lora.")
     chosen = []
     for qkv, out in attention:
         parts = [QKV.index(name) for name in QKV if name in config.matrices]
