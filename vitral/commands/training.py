@@ -100,7 +100,8 @@ def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, scre
     from vitral.overrides import to_json, values
 
     usual, chosen = values(RunConfig()), values(config)
-    screen.table(("setting", "value"), [(name, str(v)) for name, v in chosen.items() if v not in (usual[name], "")])
+    shown = {name: value for name, value in chosen.items() if name in SHORT.values() or value not in (usual[name], "")}
+    screen.table(("setting", "value"), [(name, _said(value)) for name, value in shown.items()])
     where = f"the run in {folder} would go on at step {step}" if step is not None else f"{folder} would hold the run"
     screen.result(f"nothing was trained: {where}")
     return {
@@ -110,6 +111,14 @@ def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, scre
         "decisions": list(planned.decisions),
         "warnings": list(planned.warnings),
     }
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value.amount:.6g} {value.unit}" if hasattr(value, "unit") else str(value)
 
 
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
