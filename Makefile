@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version 
 BIN := .venv/bin
 PICTURES ?=
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench docs wheel audit clean
 
 setup: .venv/ready
 
@@ -39,6 +39,25 @@ format: setup
 bench: setup
 	$(BIN)/python -m bench.models
 	$(BIN)/python -m bench.input
+
+# The documentation, dist/site/index.html; a warning or a broken link is an error.
+docs: setup
+	$(BIN)/python -m mkdocs build --quiet --strict
+
+# The same bytes each time: dist/vitral-VERSION-py3-none-any.whl.
+wheel: setup
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+
+# Known vulnerabilities of the pinned versions (asks the public database), and a list of all parts: dist/sbom.json.
+audit: .venv/audit/ready
+	mkdir -p dist
+	.venv/audit/bin/cyclonedx-py requirements requirements.lock --output-reproducible --output-format JSON --output-file dist/sbom.json
+	.venv/audit/bin/pip-audit --disable-pip --no-deps --requirement requirements.lock
+
+.venv/audit/ready: .venv/ready
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	touch .venv/audit/ready
 
 clean:
 	rm -rf .venv runs demo dist

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import pytest
 import torch
 from torch import nn
 
@@ -13,17 +12,11 @@ from vitral.models import create_model
 
 
 def timm() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 def torchvision_models() -> ModuleType:
-    try:
-        return peers.torchvision_models()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.torchvision_models)
 
 
 def count(name: str, **overrides: object) -> int:

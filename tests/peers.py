@@ -5,10 +5,7 @@ and transformers import torchvision. It is enough to declare the two operators b
 
 Each accessor returns the imported module or raises `PeerUnavailable`, on which a test skips:
 
-    try:
-        timm = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    timm = peers.or_skip(peers.timm)
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -53,6 +51,16 @@ def _import(name: str) -> ModuleType:
             return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         raise PeerUnavailable(f"{name} does not import here: {error}") from error
+
+
+def or_skip(accessor: Callable[..., ModuleType], *words: str) -> ModuleType:
+    """What an accessor of this module gives; the test that asks is skipped where it has nothing."""
+    import pytest  # here, as benches have no use for it
+
+    try:
+        return accessor(*words)
+    except PeerUnavailable as error:
+        pytest.skip(str(error))
 
 
 def missing(_: str, what: str) -> ModuleType:

@@ -130,10 +130,7 @@ def test_the_list_needs_no_torch() -> None:
 
 
 def test_another_librarys_model_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     assert main(["models", "timm:test_resnet", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     whole = library.create_model("test_resnet", pretrained=False)
@@ -143,10 +140,7 @@ def test_another_librarys_model_is_shown_too(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_model_type_of_transformers_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        library = peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers_library)
     assert main(["models", "hf:mobilenet_v2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     whole = library.MobileNetV2ForImageClassification(library.MobileNetV2Config(num_labels=1000))

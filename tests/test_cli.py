@@ -288,6 +288,38 @@ def test_finetune_without_a_model_starts_from_published_weights_or_says_why_not(
     assert main([*words, "--out", str(tmp_path / "offline")]) == 0  # goes on as it began, though weights are there now
 
 
+def test_train_says_at_its_end_which_step_was_kept_and_by_what(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(pictures), *TINY, "--out", str(tmp_path / "run")]) == 0
+    metrics = json.loads((tmp_path / "run" / "model" / "metrics.json").read_text())
+    top1 = f"{100 * metrics['validation']['top1']:.2f}%"
+    said = capsys.readouterr().out
+    assert f"best at step {metrics['best_step']} of 2, validation top-1 {top1}: " in said
+    (tmp_path / "none").symlink_to(pictures / "train")
+    words = [
+        "train",
+        str(tmp_path / "none"),
+        *TINY,
+        "--data.validation-fraction",
+        "0",
+        "--out",
+        str(tmp_path / "other"),
+    ]
+    assert main(words) == 0
+    assert "no validation split to choose by: the weights of the last step, 2, are kept" in capsys.readouterr().out
+
+
+def test_a_network_of_other_sizes_is_not_called_by_the_name_that_it_began_from(model: Path) -> None:
+    words = "ViT, 1 block of width 16, patch 4, MLP of width 32"
+    run = model.parent
+    assert json.loads((run / "environment.json").read_text())["model"] == words
+    assert f"{words}, input 8x8" in (model / "README.md").read_text()
+    assert words in (run / "report.html").read_text()
+    for text in ((model / "README.md").read_text(), (run / "report.html").read_text().split("<h2")[0]):
+        assert "ViT-Ti/4" not in text
+
+
 def test_evaluate_prints_the_promised_keys(
     pictures: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,10 +53,7 @@ def sharp(size: int = 40) -> Image.Image:
 def test_what_vitral_trained_opens_in_transformers(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        library = peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers_library)
     converted(model, tmp_path / "out", "--to", "huggingface", capsys=capsys)
     ours, image = vitral.load(model), sharp()
     theirs = library.AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
@@ -73,10 +70,7 @@ def test_what_vitral_trained_opens_in_transformers(
 def test_what_vitral_trained_opens_in_timm(
     model: Path, tmp_path: Path, pool: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     if pool != "token":
         run = [str(model.parents[1] / "colours"), *TINY, "--model.pool", pool, "--out", str(tmp_path / "run")]
         assert main(["train", *run]) == 0
@@ -86,10 +80,13 @@ def test_what_vitral_trained_opens_in_timm(
     ours, image = vitral.load(model), sharp()
     theirs = library.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     assert tuple(theirs.pretrained_cfg["label_names"]) == ours.classes == ("blue", "green", "red")
+    wrapped = peers.transformers_library().AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert tuple(wrapped.config.id2label.values()) == ours.classes
     rule = library.data.resolve_data_config({}, model=theirs)
     values = library.data.create_transform(**rule)(image)[None]
     with torch.no_grad():
         torch.testing.assert_close(theirs(values), ours.network(values), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(wrapped(values).logits, ours.network(values), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(theirs(values), ours.logits(ours.pixels(image)[None]), atol=0.02, rtol=0.02)
 
 
@@ -292,4 +289,4 @@ def test_a_temperature_does_not_go_where_it_means_nothing(
     document = converted(tmp_path / "several", tmp_path / "out", "--to", layout, capsys=capsys)
     assert vitral.load(tmp_path / "out").temperature == (2.5 if kept else 1.0)
     said = [what for what, *_ in document["write"]["changed"]]
-    assert ("the calibration of the probabilities" in said, "several labels per picture" in said) == (not kept,) * 2
+    assert ("calibration of the probabilities" in said, "several labels per picture" in said) == (not kept,) * 2

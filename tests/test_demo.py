@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import write_folder
 from vitral import demo
+from vitral.config import DataConfig
+from vitral.datasets import read
 
 
 def test_a_folder_of_other_things_is_one_sentence(
@@ -42,3 +45,28 @@ def test_help_is_the_demos_own_and_options_are_refused(
         assert demo.main(words) == 2
         assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("splits", [{"": 8}, {"train": 4, "test": 2}])
+def test_own_pictures_are_trained_on_measured_and_unseen_ones_classified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: dict[str, int]
+) -> None:
+    pictures = write_folder(tmp_path / "mine", splits)
+    called: list[list[str]] = []
+    monkeypatch.setattr(demo, "vitral", lambda words: called.append(words) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([str(pictures)]) == 0
+    assert [words[0] for words in called] == ["finetune", "evaluate", "predict"]
+    shown = [word for word in called[2] if word.endswith(".png")]
+    learned = {str(source) for source in read(DataConfig(path=str(pictures))).splits["train"].sources}
+    assert 0 < len(shown) <= 3
+    assert not learned & set(shown)
+    assert len({Path(path).parent.name for path in shown}) == len(shown)
+
+
+def test_a_command_that_fails_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = write_folder(tmp_path / "mine", {"": 4})
+    called: list[str] = []
+    monkeypatch.setattr(demo, "vitral", lambda words: called.append(words[0]) or 74)
+    assert demo.main([str(pictures)]) == 74
+    assert called == ["finetune"]

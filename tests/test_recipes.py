@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from vitral.cli import main
 from vitral.config import Preprocessing, RunConfig
 from vitral.models import configuration
+from vitral.overrides import values
 from vitral.planning import model_config
 from vitral.presets import Facts, finetune, scratch_small
-from vitral.recipes import RECIPES
+from vitral.recipes import RECIPES, Grid
+from vitral.recipes.bit import hyperrule
 from vitral.training.schedule import Schedule
 
 FIXED = {name: recipe.config for name, recipe in RECIPES.items() if recipe.config is not None}
@@ -55,11 +58,104 @@ def test_table_3(name: str, epochs: float, rate: float, decay: str, weight_decay
 )  # fmt: skip
 def test_table_4(name: str, steps: int, rates: tuple[float, ...]) -> None:
     made = config(name)
+    assert RECIPES[name].grid == Grid(rates)
     assert made.optimizer.learning_rate in rates
     assert (made.loss.name, made.loss.label_smoothing) == ("softmax", 0.0)
     assert (made.optimizer.name, made.optimizer.momentum, made.optimizer.weight_decay) == ("sgd", 0.9, 0.0)
     assert (made.training.batch_size, made.optimizer.clip_norm, made.schedule.decay) == (512, 1.0, "cosine")
     assert (str(made.schedule.duration), made.preprocessing.crop) == (f"{steps} steps", (384, 384))
+
+
+@pytest.mark.parametrize("pixels", [512, 518])
+def test_the_highest_resolutions_average_the_weights(pixels: int) -> None:
+    made = config(f"table2-imagenet-{pixels}")  # section 4.1: Polyak averaging with a factor of 0.9999
+    assert (made.training.average, made.preprocessing.crop) == (0.9999, (pixels, pixels))
+    assert (str(made.schedule.duration), made.optimizer.name) == ("20000 steps", "sgd")
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "lengths"),
+    [  # arXiv 2106.10270: rates, and (steps, warm-up)
+        ("imagenet", (0.01, 0.03), [(20_000, 500)]), ("pets", (1e-3, 3e-3, 0.01), [(500, 100), (2_500, 200)]),
+        ("cifar", (1e-3, 3e-3, 0.01), [(2_500, 200), (10_000, 500)]),
+        ("vtab", (1e-3, 3e-3, 0.01, 0.03), [(500, 100), (2_500, 200)]),
+    ],
+)  # fmt: skip
+def test_augreg_fine_tunes_by_a_grid(name: str, rates: tuple[float, ...], lengths: list[tuple[int, int]]) -> None:
+    grid, made = RECIPES[f"augreg-finetune-{name}"].grid, config(f"augreg-finetune-{name}")
+    assert grid is not None
+    assert grid.rates == rates
+    assert [(str(a), str(b)) for a, b in grid.lengths] == [(f"{a} steps", f"{b} steps") for a, b in lengths]
+    assert (made.schedule.duration, made.schedule.warmup) in grid.lengths
+    assert made.optimizer.learning_rate in rates
+    assert (made.training.batch_size, made.optimizer.clip_norm, made.optimizer.weight_decay) == (512, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "steps", "mixup"),
+    [  # arXiv 1912.11370 and the authors' code: warm-up first, then the steps after which the rate is a tenth
+        (800, [100, 200, 300, 400, 500], 0.0), (19_999, [100, 200, 300, 400, 500], 0.0),
+        (20_000, [500, 3000, 6000, 9000, 10_000], 0.1), (499_999, [500, 3000, 6000, 9000, 10_000], 0.1),
+        (500_000, [500, 6000, 12_000, 18_000, 20_000], 0.1),
+    ],
+)  # fmt: skip
+def test_the_hyperrule_chooses_by_the_number_of_pictures(pictures: int, steps: list[int], mixup: float) -> None:
+    made, said = hyperrule(Facts(pictures, 10, 300, 400, pretrained=Preprocessing()))
+    schedule = Schedule.build(made.schedule, 512, pictures)
+    assert [schedule.warmup, *schedule.drops, schedule.total] == steps
+    assert made.augmentation.mixup == mixup
+    assert (made.optimizer.name, made.optimizer.learning_rate, made.optimizer.momentum) == ("sgd", 0.003, 0.9)
+    assert (made.training.batch_size, made.optimizer.weight_decay) == (512, 0.0)
+    assert {decision.setting for decision in said} == {"model.image_size", "schedule.duration"}
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "resized", "cut"),
+    [(32, 32, 160, 128), (95, 97, 160, 128), (96, 96, 448, 384), (64, 400, 448, 384)],
+)
+def test_the_hyperrule_chooses_the_resolution_by_the_area(height: int, width: int, resized: int, cut: int) -> None:
+    made, _ = hyperrule(Facts(800, 10, height, width, pretrained=Preprocessing(interpolation="bicubic")))
+    assert made.augmentation.crop == "resize-random"
+    assert made.augmentation.resize == (resized, resized)
+    assert made.preprocessing == Preprocessing((cut, cut), (cut, cut), "bicubic")
+    other, _ = hyperrule(Facts(800, 10, height, width, pretrained=Preprocessing(), image_size=(256, 256)))
+    assert other.augmentation.resize == (round(256 * resized / cut),) * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "epochs", "layer_decay", "stochastic_depth"),
+    [  # FINETUNE.md of the authors: rate for 256 pictures
+        ("B/16", 5e-4, 100, 0.65, 0.1), ("L/16", 1e-3, 50, 0.75, 0.2), ("H/14", 1e-3, 50, 0.75, 0.3),
+    ],
+)  # fmt: skip
+def test_mae_fine_tunes_with_layer_wise_decay(
+    name: str, rate: float, epochs: int, layer_decay: float, stochastic_depth: float
+) -> None:
+    made = config(f"mae-finetune-{name}")
+    assert made.optimizer.learning_rate == pytest.approx(rate * made.training.batch_size / 256)
+    assert (str(made.schedule.duration), str(made.schedule.warmup)) == (f"{epochs} epochs", "5 epochs")
+    assert (made.optimizer.layer_decay, made.model.stochastic_depth) == (layer_decay, stochastic_depth)
+    assert (made.augmentation.mixup, made.augmentation.cutmix, made.augmentation.erasing) == (0.8, 1.0, 0.25)
+    assert (made.training.batch_size, made.optimizer.weight_decay, made.model.pool) == (1024, 0.05, "gap")
+    assert made.optimizer.learning_rate * made.schedule.final == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "weight_decay", "epochs", "batch_size", "lowest"),
+    [  # the commands of the authors' README files; rates are for their batch
+        ("deit-B/16", 5e-4 * 1024 / 512, 0.05, 300, 1024, 1e-5), ("deit-finetune-B/16-384", 5e-6, 1e-8, 30, 512, 5e-6),
+        ("deit3-finetune-S/16-384", 1e-5, 0.1, 20, 512, 1e-5), ("deit3-finetune-L/16-224", 1e-5, 0.1, 20, 512, 1e-5),
+    ],
+)  # fmt: skip
+def test_deit(name: str, rate: float, weight_decay: float, epochs: int, batch_size: int, lowest: float) -> None:
+    made = config(name)
+    schedule = Schedule.build(made.schedule, batch_size, 1_281_167)
+    assert made.optimizer.learning_rate == pytest.approx(rate)
+    assert rate * schedule.factor(schedule.total - 1) == pytest.approx(lowest, rel=1e-3)
+    assert (made.optimizer.weight_decay, str(made.schedule.duration)) == (weight_decay, f"{epochs} epochs")
+    assert (made.training.batch_size, made.loss.label_smoothing, made.optimizer.clip_norm) == (batch_size, 0.1, 0.0)
+    if name.endswith(("224", "384")):
+        assert made.preprocessing.crop == (int(name[-3:]),) * 2
 
 
 def test_imagenet_at_batch_4096_takes_the_papers_number_of_steps() -> None:
@@ -110,3 +206,26 @@ def test_finetune_shows_few_pictures_often_and_keeps_a_cpu_from_long_runs(
     assert str(made.schedule.duration) == f"{epochs} epochs"
     assert f"{epochs} epochs at 224x224" in said[-1].reason
     assert made.preprocessing.resize == 224  # nothing of a tiny picture is cut off
+
+
+def test_recipes_are_listed_in_80_columns_each_source_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["recipes"]) == 0
+    said = capsys.readouterr().out
+    for source in {recipe.source for recipe in RECIPES.values()}:
+        assert said.count(f"{source}\n") == 1
+    for name, recipe in RECIPES.items():
+        (line,) = [line for line in said.splitlines() if line.split(" ")[0] == name]
+        assert recipe.expected in line
+
+
+@pytest.mark.parametrize("name", ["table4-cifar", "augreg-i1k-medium2"])
+def test_a_recipe_is_shown_by_what_it_sets_otherwise_than_the_defaults(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, defaults = values(config(name)), values(RunConfig())
+    assert main(["recipes", name]) == 0
+    shown = {line.split(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert shown & defaults.keys() == {key for key in defaults if made[key] != defaults[key]}

@@ -22,6 +22,7 @@ from vitral import run as run_module
 from vitral.cli import main
 from vitral.config import Duration
 from vitral.console import Screen
+from vitral.data.loader import Batch
 from vitral.errors import DataError, NonFiniteError, UsageError
 from vitral.planning import plan
 from vitral.run import Result, start
@@ -104,6 +105,85 @@ def test_a_run_killed_after_any_step_continues_bit_for_bit(
         train(pictures, tmp_path / "run")
     assert train(pictures, tmp_path / "run").finished
     assert digest(tmp_path / "run") == digest(uninterrupted)
+
+
+SKEWED: dict[str, object] = {
+    # what skewed pictures ask for, and a run that ends before its planned length
+    "data__balance": 1.0, "loss__class_weights": ("red=2.5",), "training__metric": "loss", "training__patience": 2,
+    "optimizer__learning_rate": 0.5, "schedule__decay": "constant", "schedule__duration": Duration(60, "steps"),
+    "training__evaluate_every": Duration(2, "steps"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stopped_early(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "early"
+    result = train(pictures, folder, **SKEWED)
+    assert result.finished
+    assert result.metrics["stopped_early"] is True
+    assert result.metrics["step"] == result.metrics["best_step"] + 4 < 60  # two evaluations, two steps apart
+    return folder
+
+
+def test_the_best_by_the_chosen_metric_is_kept_and_patience_ends_the_run(stopped_early: Path) -> None:
+    lines = [json.loads(line) for line in (stopped_early / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["validation_loss"] for line in lines if "validation_loss" in line}
+    kept = json.loads((stopped_early / "model" / "metrics.json").read_text())
+    assert kept["best_step"] == min(losses, key=lambda step: losses[step])
+    assert kept["validation"]["loss"] == losses[kept["best_step"]]
+
+
+@pytest.mark.parametrize("after", [1, 5, "last"])
+def test_a_balanced_weighted_run_that_ends_early_continues_bit_for_bit(
+    pictures: Path, stopped_early: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int | str
+) -> None:
+    ended = json.loads((stopped_early / "model" / "metrics.json").read_text())["step"]
+
+    def die(self: Session, progress: Progress, size: int, waited: float) -> None:
+        if progress.step == (ended if after == "last" else after):
+            raise Stop
+
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(Session, "tick", die)
+        train(pictures, tmp_path / "run", **SKEWED)
+    assert train(pictures, tmp_path / "run", **SKEWED).finished
+    assert digest(tmp_path / "run") == digest(stopped_early)
+    assert train(pictures, tmp_path / "run", **SKEWED).finished  # once more only reports
+    assert digest(tmp_path / "run") == digest(stopped_early)
+
+
+def test_balance_shows_a_rare_class_as_often_as_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "pictures", {"train": 16, "val": 2})
+    for path in sorted((tmp_path / "pictures" / "train" / "red").iterdir())[2:]:
+        path.unlink()
+    shown: list[int] = []
+    real = Session.loss
+
+    def watched(self: Session, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shown.extend(self.train_split.labels[sample][0] for sample in batch.samples)
+        return real(self, batch, step)
+
+    monkeypatch.setattr(Session, "loss", watched)
+    short = {"training__batch_size": 34, "training__micro_batch_size": None, "schedule__duration": Duration(3, "steps")}
+    assert train(tmp_path / "pictures", tmp_path / "run", data__balance=1.0, **short).finished
+    assert np.bincount(shown).tolist() == [36, 33, 33]  # 34 places in each of 3 epochs, of which red's pictures fill 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"training__metric": "mean_average_precision"}, "is one of top1, loss, balanced_accuracy"),
+        ({"training__patience": 3, "data__validation_fraction": 0.0}, "there are none: hold some out"), ({"data__balance": 2.0}, "0 to 1"),
+        ({"loss__class_weights": ("purple=2",)}, "unknown class 'purple'"), ({"training__patience": 0}, "at least 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_go_together_is_refused(
+    pictures: Path, tmp_path: Path, changes: dict[str, object], answer: str
+) -> None:
+    if "data__validation_fraction" in changes:
+        pictures = write_folder(tmp_path / "pictures", {"train": 3})
+    with pytest.raises(UsageError, match=answer):
+        train(pictures, tmp_path / "run", **changes)
 
 
 def test_a_signal_during_any_step_or_evaluation_saves_and_continues_bit_for_bit(

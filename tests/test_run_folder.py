@@ -11,12 +11,13 @@ import pytest
 
 from tests.pictures import write_folder
 from tests.test_run import SETTINGS, train
+from vitral import run as run_module
 from vitral.cli import main
 from vitral.config import Duration
 from vitral.console import Screen
 from vitral.errors import StorageError, UsageError
 from vitral.planning import plan
-from vitral.run import start
+from vitral.run import Result, start
 from vitral.run_folder import alone
 from vitral.serving.predictor import load
 
@@ -66,15 +67,62 @@ def test_what_a_run_holds_counts_as_space_for_it(
         train(pictures, tmp_path / "new", **SHORT)
 
 
-def test_a_finished_run_is_not_called_resumed(
+def again(pictures: Path, folder: Path, measure_again: bool = False) -> Result:
+    words = {name.replace("__", "."): value for name, value in {**SETTINGS, **SHORT}.items()}
+    made = plan("scratch-small", words | {"data.path": str(pictures)})
+    return start(made, folder, Screen(), measure_again=measure_again)
+
+
+def test_a_finished_run_gives_its_stored_numbers_and_computes_nothing(
+    pictures: Path,
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    stored = (finished / "model" / "metrics.json").read_bytes()
+    monkeypatch.setattr(run_module, "build_network", lambda _: pytest.fail("a network was built"))
+    found = again(pictures, tmp_path / "run")
+    assert found.finished
+    assert found.metrics == json.loads(stored)
+    assert (tmp_path / "run" / "model" / "metrics.json").read_bytes() == stored
+    said = capsys.readouterr().out
+    assert "already finished (step 6)" in said
+    assert "resuming" not in said
+
+
+def test_a_finished_run_is_measured_again_when_that_is_asked(
     pictures: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    words = {name.replace("__", "."): value for name, value in {**SETTINGS, **SHORT}.items()}
-    start(plan("scratch-small", words | {"data.path": str(pictures)}), tmp_path / "run", Screen())
-    said = capsys.readouterr().out
-    assert "training is already finished" in said
-    assert "resuming" not in said
+    written = tmp_path / "run" / "model" / "metrics.json"
+    metrics = json.loads(written.read_text())
+    written.write_text(json.dumps(metrics | {"validation": metrics["validation"] | {"top1": 2.0}}))
+    assert again(pictures, tmp_path / "run").metrics["validation"]["top1"] == 2.0
+    assert again(pictures, tmp_path / "run", measure_again=True).metrics == metrics
+    assert "its best model is measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["intervals", "step", "weights"])
+def test_a_run_that_was_stopped_before_its_numbers_were_whole_is_measured(
+    pictures: Path, finished: Path, tmp_path: Path, lost: str
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    written = tmp_path / "run" / "model" / "metrics.json"
+    metrics = json.loads(written.read_text())
+    if lost == "intervals":
+        del metrics["validation"]["intervals"]
+    elif lost == "step":
+        metrics["step"] = 5
+    written.write_text(json.dumps(metrics))
+    if lost == "weights":
+        shutil.rmtree(tmp_path / "run" / "model")
+    found = again(pictures, tmp_path / "run").metrics
+    whole = json.loads((finished / "model" / "metrics.json").read_text())
+    assert found == json.loads(written.read_text())
+    assert found["validation"].keys() == whole["validation"].keys()
+    assert found["step"] == 6
 
 
 @pytest.mark.parametrize("changed", [{"data__on_bad_image": "skip"}, {"training__keep_checkpoints": 5}])

@@ -112,6 +112,10 @@ class ModelConfig:
     image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
     pool: Annotated[Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"] = None
     positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
+    position_resize: Annotated[
+        Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"] | None,
+        "whose rule brings learned positions to another image size",
+    ] = None
     representation_size: Annotated[int | None, "width of the tanh pre-logits layer"] = None
     gelu: Annotated[Literal["tanh", "exact"] | None, "form of the GELU"] = None
     width: Annotated[int | None, "D, the size of a token"] = None
@@ -125,6 +129,7 @@ class ModelConfig:
     freeze: Annotated[
         tuple[str, ...], "patterns of parameter names that do not learn, like 'patch_embedding.*,blocks.*'"
     ] = ()
+    learn: Annotated[Literal["all", "head"], "everything that freeze does not name, or the head alone"] = "all"
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,9 @@ class DataConfig:
     image_folder: Annotated[str | None, "folder that a table's paths start from; default: the table's own"] = None
     multi_label: Annotated[bool, "several labels per picture, separated by ';' in the label column"] = False
     validation_fraction: Annotated[float, "share of train to hold out where there is no validation split"] = 0.1
+    balance: Annotated[
+        float, "0 shows training pictures as often as they are there, 1 every class equally often, 0.5 is in between"
+    ] = 0.0
     on_bad_image: Annotated[Literal["fail", "skip"], "an unreadable training picture stops the run, or is left out"] = (
         "fail"
     )
@@ -163,6 +171,11 @@ class DataConfig:
         require(
             0 <= self.validation_fraction < 1,
             f"validation_fraction must be at least 0 and below 1, not {self.validation_fraction:g}",
+        )
+        require(0 <= self.balance <= 1, f"balance must be 0 to 1, not {self.balance:g}")
+        require(
+            not (self.multi_label and self.balance),
+            "balance is for one label per picture: with several, weigh the loss (--loss.class-weights balanced).",
         )
         require(self.max_pixels >= 1, f"max_pixels must be at least 1, not {self.max_pixels}")
 
@@ -181,6 +194,9 @@ class AugmentationConfig:
         "inception: random area and shape; resize-random: resize, then cut at a random place; none: as in evaluation",
     ] = "inception"
     min_area: Annotated[float, "smallest area of an inception crop, as a share of the picture"] = 0.05
+    resize: Annotated[
+        int | Size | None, "of resize-random, as that of the preprocessing; default: the same as in evaluation"
+    ] = None
     padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
@@ -192,6 +208,12 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.min_area <= 1, f"min_area must be above 0 and at most 1, not {self.min_area:g}")
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)
+        require(all(1 <= side <= 16384 for side in sides), f"resize must be 1 to 16384 pixels, not {self.resize}")
+        require(
+            self.resize is None or self.crop == "resize-random",
+            "augmentation.resize goes with --augmentation.crop resize-random: add that, or leave it out.",
+        )
         require(0 <= self.padding <= 1024, f"padding must be 0 to 1024 pixels, not {self.padding}")
         require(
             0 <= self.randaugment_layers <= 16,
@@ -206,12 +228,21 @@ class AugmentationConfig:
         require(0 <= self.mixup <= 100, f"mixup must be 0 to 100, not {self.mixup:g}")
         require(0 <= self.cutmix <= 100, f"cutmix must be 0 to 100, not {self.cutmix:g}")
 
+    @property
+    def is_off(self) -> bool:
+        """Whether a training picture looks the same every time, as in evaluation."""
+        others = (self.randaugment_layers, self.colour_jitter, self.erasing, self.mixup, self.cutmix)
+        return self.crop == "none" and not self.flip and not any(others)
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Which update, with which strength."""
 
-    name: Annotated[Literal["adam", "adamw", "sgd"], "adam and sgd take no weight decay"] = "adamw"
+    name: Annotated[
+        Literal["adam", "adamw", "sgd", "lbfgs"],
+        "adam and sgd take no weight decay; lbfgs solves the head alone to the end, trying one decay after the other",
+    ] = "adamw"
     learning_rate: Annotated[float, "peak, reached after the warm-up"] = 1e-3
     weight_decay: Annotated[float, "decoupled, multiplied by the learning rate; matrices and kernels only"] = 0.0
     momentum: Annotated[float, "of sgd"] = 0.9
@@ -241,17 +272,28 @@ class ScheduleConfig:
 
     duration: Annotated[Duration, "of the whole run, like '10 epochs' or '500 steps'"] = Duration(10, "epochs")
     warmup: Annotated[Duration, "the learning rate rises linearly from 0 over this long"] = Duration(0, "steps")
-    decay: Annotated[Literal["cosine", "linear", "rsqrt", "constant"], "shape after the warm-up"] = "cosine"
+    decay: Annotated[Literal["cosine", "linear", "rsqrt", "constant", "step"], "shape after the warm-up"] = "cosine"
     final: Annotated[float, "learning rate at the end, as a share of the peak (cosine and linear)"] = 0.0
     timescale: Annotated[Duration, "of rsqrt: the rate is proportional to 1/sqrt(1 + steps after warm-up / this)"] = (
         Duration(10_000, "steps")
     )
     cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(0, "steps")
+    drops: Annotated[
+        tuple[float, ...], "of step: shares of the run, like 0.3,0.6,0.9, after each of which the rate is a tenth"
+    ] = ()
     head_first: Annotated[
         Duration, "at first only the head learns, at the peak rate, over this long (arXiv 2202.10054)"
     ] = Duration(0, "steps")
 
     def __post_init__(self) -> None:
+        require(
+            all(0 < drop < 1 for drop in self.drops) and list(self.drops) == sorted(set(self.drops)),
+            f"drops must be rising shares of the run between 0 and 1, not {', '.join(map(str, self.drops))}",
+        )
+        require(
+            bool(self.drops) == (self.decay == "step"),
+            "decay step and drops go together: give both, like --schedule.decay step --schedule.drops 0.3,0.6,0.9.",
+        )
         require(0 <= self.final <= 1, f"final must be 0 to 1, not {self.final:g}")
         require(self.duration.amount > 0, "duration must be more than 0")
         require(self.timescale.amount > 0, "timescale must be more than 0")
@@ -265,6 +307,10 @@ class LossConfig:
         "softmax"
     )
     label_smoothing: Annotated[float, "share of the target spread over all classes"] = 0.0
+    class_weights: Annotated[
+        tuple[str, ...],
+        "what the pictures of a class count: 'balanced' (rarer ones more), or 'rose=2,tulip=0.5' (the others 1)",
+    ] = ()
 
     def __post_init__(self) -> None:
         require(
@@ -306,6 +352,14 @@ class TrainingConfig:
     average: Annotated[float, "decay of the running average of the weights that is evaluated and kept; 0 is off"] = 0.0
     seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
     evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")
+    metric: Annotated[
+        Literal["top1", "loss", "balanced_accuracy", "mean_average_precision"] | None,
+        "tells which evaluation is the best; default: top1, with several labels mean_average_precision",
+    ] = None
+    patience: Annotated[int | None, "evaluations in a row without a better one that end the run; none: never"] = None
+    keep_features: Annotated[
+        bool, "where only the head learns, from unvaried pictures: keep what it sees of each, so that all is seen once"
+    ] = True
     checkpoint_every: Annotated[Duration, "what a crash can cost at most"] = Duration(1, "epochs")
     compile: Annotated[bool, "compile the model first (slower start, faster steps on a GPU)"] = False
     log_every: Annotated[Duration, "one line in metrics.jsonl"] = Duration(10, "steps")
@@ -319,6 +373,7 @@ class TrainingConfig:
                 f"micro_batch_size must be 1 to batch_size ({self.batch_size}), not {self.micro_batch_size}",
             )
         require(0 <= self.average < 1, f"average must be at least 0 and below 1, not {self.average:g}")
+        require(self.patience is None or self.patience >= 1, f"patience must be at least 1, not {self.patience}")
         require(0 <= self.seed < 2**63, f"seed must be 0 to 2^63 - 1, not {self.seed}")
         require(self.keep_checkpoints >= 1, f"keep_checkpoints must be at least 1, not {self.keep_checkpoints}")
 
@@ -332,6 +387,10 @@ class RuntimeConfig:
     device: Annotated[str, "cpu, cuda, cuda:1, mps; auto takes the first GPU that is there"] = "auto"
     workers: Annotated[int | None, "threads that read pictures; default: one per core, at most 16"] = None
     prefetch: Annotated[int, "batches made ahead"] = 4
+    features: Annotated[
+        str | None,
+        "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
+    ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
 
     def __post_init__(self) -> None:
@@ -365,6 +424,12 @@ class RunConfig:
             not self.lora.rank or self.model.weights not in (None, "none"),
             "LoRA learns beside pretrained weights: name them with --model, or leave --lora out.",
         )
+        fitting = ("top1", "mean_average_precision") if self.data.multi_label else ("top1", "loss", "balanced_accuracy")
+        require(
+            self.training.metric in (None, *fitting),
+            f"with {'several labels' if self.data.multi_label else 'one label'} per picture, training.metric is one of "
+            f"{', '.join(fitting)}, not {self.training.metric}",
+        )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")
         require(distils or not teacher, "a teacher was named: add --distillation.kind hard, or soft.")
@@ -372,3 +437,18 @@ class RunConfig:
             not (distils and self.data.multi_label),
             "distillation is for one label per picture: leave --distillation.teacher out.",
         )
+        require(
+            self.optimizer.name != "lbfgs" or self._can_be_solved,
+            "optimizer lbfgs solves a head alone (--model.learn head) for unvaried pictures with one label each: "
+            "softmax loss without smoothing or weights, no augmentation, no balance, no average, no teacher.",
+        )
+
+    @property
+    def metric(self) -> str:
+        """The number of an evaluation that tells which is the best."""
+        return self.training.metric or ("mean_average_precision" if self.data.multi_label else "top1")
+
+    @property
+    def _can_be_solved(self) -> bool:
+        plain = self.loss == LossConfig() and self.distillation.kind == "none" and not self.training.average
+        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.data.balance

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from vitral.cli import Parser
 from vitral.cli import main as vitral
+from vitral.config import DataConfig
 from vitral.console import error as show
+from vitral.datasets import read
 from vitral.datasets.bundled import write_digits
+from vitral.datasets.dataset import TEST, VALIDATION
 from vitral.datasets.scan import pictures_below
 from vitral.errors import VitralError
 
@@ -45,9 +48,21 @@ def _digits() -> int:
 
 def _own_pictures(pictures: Path) -> int:
     run = FOLDER / f"run-{pictures.resolve().name}"
-    return _all(
-        ["finetune", str(pictures), "--out", str(run)], ["evaluate", str(run / "model"), str(pictures)]
-    ) or _say_where(run)
+    code = _all(["finetune", str(pictures), "--out", str(run)], ["evaluate", str(run / "model"), str(pictures)])
+    unseen = [] if code else _held_out(pictures)
+    return (
+        code or _all(*([["predict", str(run / "model"), *unseen, "--top", "2"]] if unseen else [])) or _say_where(run)
+    )
+
+
+def _held_out(pictures: Path) -> list[str]:
+    """A picture of each of up to three classes that the training did not see."""
+    found = read(DataConfig(path=str(pictures)))  # the cut is the one of the run: a function of names and seed
+    split = found.splits.get(TEST) or found.splits.get(VALIDATION)
+    if split is None:
+        return []
+    first = {labels[0]: str(source) for source, labels in zip(split.sources, split.labels, strict=True)}
+    return list(first.values())[:3]
 
 
 def _all(*commands: list[str]) -> int:

@@ -57,6 +57,11 @@ class Logistic:
         """Scores [n, K] float64."""
         return self._prepared(features) @ self.weights
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight [K, R] and bias [K] of a dense layer that gives the same scores of the features as they are."""
+        own = self.weights[:-1] / torch.from_numpy(self.std)[:, None]
+        return own.T, self.weights[-1] - torch.from_numpy(self.mean) @ own
+
     def _prepared(self, features: np.ndarray) -> Tensor:
         x = (features.astype(np.float64) - self.mean) / self.std
         return torch.from_numpy(np.pad(x, ((0, 0), (0, 1)), constant_values=1.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
 from vitral.datasets import read as read_pictures
-from vitral.datasets.dataset import TRAIN, Dataset, Split
+from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration
+from vitral.models import Configuration, changed, configuration, described
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -37,13 +37,15 @@ SAMPLE = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts: complete configuration, its data and weights, and what was decided and why."""
+    """A run before it starts: complete configuration, its data and weights, what was decided and why, and what is
+    `known` of the model beforehand, which goes into its metrics."""
 
     config: RunConfig
     dataset: Dataset
     pretrained: Pretrained | None
     decisions: tuple[str, ...]
     warnings: tuple[str, ...]
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) -> Plan:
@@ -57,7 +59,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     Raises:
         UsageError, DataError, MissingInputError: as the parts say.
     """
-    chosen = look_up("recipe", recipe, RECIPES)
+    chosen = look_up("recipe", recipe, RECIPES, "vitral recipes")
     base = chosen.config or RunConfig()
     # Rules between sections (several labels need the sigmoid loss) are judged on the final values only, so each
     # section that is needed early is read by itself.
@@ -77,6 +79,10 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     if config.training.precision is None and (on_gpu or pretrained is None):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
         decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
+    if config.training.patience and VALIDATION not in dataset.splits:
+        raise UsageError(
+            "training.patience looks at validation pictures, and there are none: hold some out, or drop it."
+        )
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
         problems += describe_overlaps(dataset.splits)
@@ -91,9 +97,17 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     return changed(named, num_classes=classes, **model_overrides(config, named))
 
 
+def model_words(plan: Plan) -> str | None:
+    """What to call the network of a run from scratch; `None` where its weights say what it is."""
+    name = plan.config.model.name
+    if plan.pretrained is not None or name is None:
+        return None
+    return described(name, model_config(plan.config, len(plan.dataset.classes)))
+
+
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
-    of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze")}
+    of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 
 

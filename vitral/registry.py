@@ -14,9 +14,23 @@ Member = TypeVar("Member")
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     """The up to `count` candidates that look most like `name`, best first, ignoring case."""
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
-    return [by_lower[key] for key in close]
+    return _close(name, candidates, count, cutoff=0.5)
+
+
+def _close(name: str, candidates: Iterable[str], count: int, cutoff: float) -> list[str]:
+    by_lower: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_lower.setdefault(candidate.lower(), []).append(candidate)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=cutoff)
+    return [candidate for key in close for candidate in by_lower[key]][:count]
+
+
+def spelled(name: str, candidates: Iterable[str]) -> str:
+    """`name` as the candidates spell it: where none is the same, the one that differs in capitals alone, unless there
+    are two such; else as it is."""
+    names = dict.fromkeys(candidates)
+    alike = [candidate for candidate in names if candidate.lower() == name.lower()]
+    return alike[0] if name not in names and len(alike) == 1 else name
 
 
 def nearest_path(path: Path, fits: Callable[[Path], bool]) -> Path | None:
@@ -32,8 +46,11 @@ def nearest_path(path: Path, fits: Callable[[Path], bool]) -> Path | None:
         return None
 
 
-def look_up(kind: str, name: str, members: Mapping[str, Member]) -> Member:
+def look_up(kind: str, name: str, members: Mapping[str, Member], listed_by: str = "") -> Member:
     """`members[name]`.
+
+    Args:
+        listed_by: the command that lists the members, where there are too many to name them all.
 
     Raises:
         UsageError: there is no such member; the message names `kind`, the nearest names, or all of them.
@@ -42,4 +59,7 @@ def look_up(kind: str, name: str, members: Mapping[str, Member]) -> Member:
         return members[name]
     close = nearest(name, members)
     way_out = f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(members)}."
+    if listed_by:
+        close = close or _close(name, members, 3, cutoff=0.0)
+        way_out = f"did you mean {' or '.join(close)}? `{listed_by}` lists all."
     raise UsageError(f"unknown {kind} {name!r}: {way_out}")

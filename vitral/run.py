@@ -16,21 +16,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vitral import frozen
 from vitral.config import RunConfig
 from vitral.console import Screen
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
-from vitral.evaluation import calibrate, evaluate_split, threads, trust
+from vitral.evaluation import calibrate, trust
 from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
-from vitral.planning import Plan, model_config, model_overrides
+from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
-from vitral.run_folder import alone, open_folder, record, require_space, resumes, settled
+from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
@@ -56,17 +58,36 @@ class Result:
     signal: int | None = None
 
 
-def start(plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = ()) -> Result:
+def start(
+    plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (), measure_again: bool = False
+) -> Result:
     """Train as planned, in `folder`; goes on where an earlier start of the same plan stopped.
+
+    Args:
+        measure_again: a run that is finished is measured once more, instead of giving the numbers that it wrote.
 
     Raises:
         UsageError: `folder` holds a run with another configuration or other pictures; the difference is shown.
         NonFiniteError, DataError, StorageError: training stopped; everything up to the last checkpoint is kept.
     """
-    with alone(folder), Interrupt() as interrupt:
+    with alone(folder):
+        return go_on(plan, folder, screen, command, measure_again)
+
+
+def go_on(
+    plan: Plan, folder: Path, screen: Screen, command: tuple[str, ...] = (), measure_again: bool = False
+) -> Result:
+    """`start` in a folder that the caller holds already."""
+    with Interrupt() as interrupt:
         plan = settled(plan, folder)
         resumed = open_folder(plan, folder, command)
-        finished = _run(plan, folder, screen, resumed, interrupt)
+        done = resumed and finished_step(folder, plan)
+        if done and not measure_again:
+            screen.say(f"already finished (step {done}): these are the numbers in {folder / 'model'}")
+            page.write(folder)
+            finished = True
+        else:
+            finished = _run(plan, folder, screen, resumed, interrupt)
     written = folder / "model" / "metrics.json"
     metrics = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
@@ -97,12 +118,13 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     progress, session, schedule = _prepared(plan, folder, screen, interrupt)
     require_space(folder, progress, plan.config)
     session.record = lambda changed: record(folder, changed)
-    _go_on(progress, session, screen, resumed)
-    if progress.step == 0:
-        try_out(progress, session, schedule.total * plan.config.training.batch_size)
+    _take_up(progress, session, screen, resumed)
     try:
-        finished = _train(progress, session, schedule)
-        finished = finished and _measure(folder, plan, progress, session, interrupt)
+        finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
+        if finished and progress.step == 0:
+            try_out(progress, session, schedule.total * plan.config.training.batch_size)
+        finished = finished and _train(progress, session, schedule)
+        finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
         raise
@@ -122,19 +144,23 @@ def _prepared(
         screen.warn(sentence)
     device = choose_device(config.runtime.device)
     network = _network(plan, screen).to(device)
-    for sentence in _frozen(freeze(network, config.model.freeze)):
+    for sentence in _frozen(_freeze(network, config)):
         screen.decide(sentence)
     if config.lora.rank:
         screen.decide(lora.adapt(network, config.lora, config.training.seed))
     teacher = _teacher(plan, device, screen)
-    forward = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    kind: Any = Session
+    if frozen.applies(config, network):
+        screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
+        forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
-    session = Session(
+    session = kind(
         config=config,
         dataset=dataset,
         folder=folder,
-        cadence=_cadence(config, schedule, len(dataset.splits[TRAIN])),
+        cadence=_cadence(config, schedule, dataset),
         device=device,
         screen=screen,
         stopped=stopped,
@@ -150,6 +176,8 @@ def _prepared(
 
 def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     optimizer = session.config.optimizer
+    if optimizer.name == "lbfgs":
+        return frozen.solve(progress, session)
     batches = session.batches(progress.step)
     try:
         return train(
@@ -165,7 +193,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
         session.screen.end_progress()
 
 
-def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
+def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
     """Take up the newest whole checkpoint, where there is one, and cut the records back to it."""
     saved = checkpoint.load_latest(session.folder / "checkpoints") if resumed else None
     if saved is None:
@@ -180,7 +208,7 @@ def _go_on(progress: Progress, session: Session, screen: Screen, resumed: bool) 
         screen.warn(f"{session.metrics.path} has lost lines from before step {progress.step}: the curves lack them.")
     session.metrics.cut(saved.state["metrics_bytes"])
     session.speeds.forget_after(progress.step)
-    if progress.step >= session.cadence.total:
+    if session.cadence.is_over(progress):
         screen.say(f"training is already finished (step {progress.step}): its best model is measured")
     else:
         screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
@@ -192,7 +220,7 @@ def _network(plan: Plan, screen: Screen) -> Network:
     if plan.pretrained is None:
         network = build_network(model_config(config, len(classes)))
         count = sum(parameter.numel() for parameter in network.parameters())
-        screen.decide(f"{config.model.name} from scratch, {count:,} parameters")
+        screen.decide(f"{model_words(plan)}, from scratch, {count:,} parameters")
         return network
     changes = model_overrides(config, plan.pretrained.config)
     if plan.pretrained.classes != classes and hasattr(plan.pretrained.config, "representation_size"):
@@ -234,17 +262,26 @@ def _progress(network: Network, config: RunConfig) -> Progress:
     return Progress(network, build_optimizer(groups, config.optimizer), average)
 
 
-def _cadence(config: RunConfig, schedule: Schedule, pictures: int) -> Cadence:
+def _cadence(config: RunConfig, schedule: Schedule, dataset: Dataset) -> Cadence:
     def steps(name: str) -> int:
-        return int(getattr(config.training, name).steps(config.training.batch_size, pictures))
+        return int(getattr(config.training, name).steps(config.training.batch_size, len(dataset.splits[TRAIN])))
 
-    return Cadence(schedule.total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"))
+    patience = config.training.patience or 0
+    total = len(frozen.decays(dataset)) if config.optimizer.name == "lbfgs" else schedule.total
+    return Cadence(total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
 
 
-def _frozen(frozen: list[str]) -> list[str]:
-    return (
-        [f"{len(frozen)} parameters are frozen: {', '.join(frozen[:3])}{' ...' * (len(frozen) > 3)}"] if frozen else []
-    )
+def _freeze(network: Network, config: RunConfig) -> list[str]:
+    """Names of the parameters that do not learn."""
+    names = freeze(network, config.model.freeze)
+    if config.model.learn == "head":
+        heads = tuple(f"{name}." for name in network.HEADS)
+        names += freeze(network, [name for name, _ in network.named_parameters() if not name.startswith(heads)])
+    return sorted(set(names))
+
+
+def _frozen(names: list[str]) -> list[str]:
+    return [f"{len(names)} parameters are frozen: {', '.join(names[:3])}{' ...' * (len(names) > 3)}"] if names else []
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:
@@ -255,24 +292,26 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 # After ----------------------------------------------------------------------------------------------
 
 
-def _measure(folder: Path, plan: Plan, progress: Progress, session: Session, stop: Callable[[], bool]) -> bool:
+def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)
     model = load(folder / "model", str(session.device))
+    model = model.with_metrics(model.metrics | dict(plan.known))
     model.metrics |= {"step": progress.step, "best_step": progress.best_step}
+    if progress.step < session.cadence.total:
+        model.metrics["stopped_early"] = True
     for name in (VALIDATION, TEST):
         split = plan.dataset.splits.get(name)
         if split is None:
             continue
         session.screen.progress(f"measuring on the {name} split")
-        result = evaluate_split(model, split, threads(plan.config.runtime.workers), plan.config.data.max_pixels, stop)
+        result = session.measured(model, name)
         session.screen.end_progress()
         if result is None:
             return False
-        session.warn_of_unreadable(split, result)
         if name == VALIDATION:
             model, sentence = calibrate(model, result.logits, split.labels, name)
             session.screen.decide(sentence)
@@ -286,7 +325,7 @@ def _save(model: Model, folder: Path, plan: Plan) -> None:
         model.metrics["held_out"] = asdict(plan.dataset.cut)
     height, width = model.network.config.image_size
     kind = "Vision Transformer" if family_of(model.network.config) == "vit" else type(model.network).__name__
-    description = f"{plan.config.model.name or kind}, input {height}x{width}"
+    description = f"{model_words(plan) or kind}, input {height}x{width}"
     text = card.model_card(
         name=plan.dataset.name,
         classes=model.classes,

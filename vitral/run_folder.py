@@ -16,13 +16,15 @@ from typing import Any
 import torch
 
 from vitral.config import RunConfig
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.overrides import differences, from_json, override, to_json
-from vitral.planning import Plan
+from vitral.planning import Plan, model_words
 from vitral.serving.predictor import choose_device
 from vitral.training.loop import Progress
+from vitral.training.schedule import Schedule
 from vitral.version import VERSION
 from vitral.weights.folder import recover
 
@@ -32,8 +34,11 @@ MAY_CHANGE = (
 )  # fmt: skip
 """Settings that change no step that has been made: a run may go on with other values of them."""
 
-OWN = {"config.json", "data.json", "environment.json", ".lock"}
+OWN = {"config.json", "data.json", "environment.json", "sweep.json", ".lock"}
 """What a start writes first; a start that died among them left a folder that the next one takes."""
+
+OF_A_SWEEP = {"sweep", "features"}
+"""What a sweep writes before its final run begins."""
 
 
 def resumes(plan: Plan, folder: Path) -> bool:
@@ -44,7 +49,12 @@ def resumes(plan: Plan, folder: Path) -> bool:
     """
     if not _begun(folder) or not _has_steps(folder):  # then nothing is lost, and a mistyped option may be mended
         return False
-    _require_same(plan.config, _described(plan), folder)
+    try:
+        before = json.loads((folder / "config.json").read_text())
+        old = json.loads((folder / "data.json").read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
+    require_same(plan.config, described(plan.dataset), folder, before, old)
     return True
 
 
@@ -54,7 +64,7 @@ def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     resumed = resumes(plan, folder)
     try:
         for name, value in (
-            ("data.json", _described(plan)),
+            ("data.json", described(plan.dataset)),
             ("environment.json", _environment(plan, command)),
             ("config.json", to_json(plan.config)),
         ):
@@ -62,16 +72,6 @@ def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     except OSError as error:
         raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
     return resumed
-
-
-def _described(plan: Plan) -> dict[str, Any]:
-    return {
-        "classes": list(plan.dataset.classes),
-        "splits": {
-            name: {"count": len(split), "sha256": fingerprint(split, plan.dataset.root)}
-            for name, split in plan.dataset.splits.items()
-        },
-    }
 
 
 def record(folder: Path, config: RunConfig) -> None:
@@ -112,6 +112,20 @@ def _begun(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
+def finished_step(folder: Path, plan: Plan) -> int | None:
+    """The last step of a run that is trained to its end and measured on every split; `None` if anything is left."""
+    config, splits = plan.config, plan.dataset.splits
+    total = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN])).total
+    try:
+        found = json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))
+        # the intervals come last: an evaluation during training writes the rest
+        measured = all("intervals" in found[name] for name in (VALIDATION, TEST) if name in splits)
+        done = measured and found["step"] == total and (folder / "model" / "model.safetensors").is_file()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return total if done else None
+
+
 def weights_begun_with(folder: Path) -> tuple[bool, str | None]:
     """Whether a run has begun in the folder, and the weights that it started from."""
     try:
@@ -121,19 +135,38 @@ def weights_begun_with(folder: Path) -> tuple[bool, str | None]:
     return True, None if weights is None else str(weights)
 
 
-def _require_same(config: RunConfig, described: dict[str, Any], folder: Path) -> None:
+def described(dataset: Dataset) -> dict[str, Any]:
+    """What identifies the pictures of a run: class names, and count and fingerprint of each split."""
+    return {
+        "classes": list(dataset.classes),
+        "splits": {
+            name: {"count": len(split), "sha256": fingerprint(split, dataset.root)}
+            for name, split in dataset.splits.items()
+        },
+    }
+
+
+def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_config: Any, old_data: Any) -> None:
+    """Refuse to go on with other settings or other pictures than were written down.
+
+    Args:
+        data: `described` of the pictures now.
+        old_config, old_data: as read from files.
+
+    Raises:
+        UsageError: they differ, and how; or what was read is not what a run writes.
+    """
     try:
-        before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
-        data = json.loads((folder / "data.json").read_text())
-        old_counts = {name: split["count"] for name, split in data["splits"].items()}
-        old_classes = list(data["classes"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        before = from_json(RunConfig, old_config)
+        old_counts = {name: split["count"] for name, split in old_data["splits"].items()}
+        old_classes = list(old_data["classes"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
     changed = differences(before, config, but=MAY_CHANGE)
-    if old_classes != described["classes"]:
-        changed.append(f"classes: {len(old_classes)} -> {len(described['classes'])}, or renamed")
-    for name, split in described["splits"].items():
-        if data["splits"].get(name) != split:
+    if old_classes != data["classes"]:
+        changed.append(f"classes: {len(old_classes)} -> {len(data['classes'])}, or renamed")
+    for name, split in data["splits"].items():
+        if old_data["splits"].get(name) != split:
             changed.append(f"pictures of {name}: {old_counts.get(name, 0)} -> {split['count']}, or changed")
     if changed:
         raise UsageError(
@@ -150,6 +183,7 @@ def _environment(plan: Plan, command: tuple[str, ...]) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": str(choose_device(plan.config.runtime.device)),
         "cores": os.cpu_count(),
+        "model": model_words(plan),
         "command": list(command),
         "decisions": list(plan.decisions),
         "warnings": list(plan.warnings),
@@ -183,6 +217,7 @@ def alone(folder: Path) -> Iterator[None]:
         raise UsageError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not _begun(folder):
         others = {path.name.removesuffix(".tmp") for path in folder.iterdir()} - OWN
+        others -= OF_A_SWEEP if (folder / "sweep.json").is_file() else set()
         if others:
             raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,14 +16,15 @@ from torch import Tensor
 
 from vitral.config import RunConfig
 from vitral.console import Screen
+from vitral.data.balance import BalancedOrder
 from vitral.data.decode import decode
-from vitral.data.loader import Batch, batches
+from vitral.data.loader import Batch, Ids, batches
 from vitral.data.mixing import mix
 from vitral.data.order import sample_ids
 from vitral.data.preprocessing import normalise
 from vitral.data.random_streams import batch_generator, sample_generator, step_seed
 from vitral.data.transforms import augment
-from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
+from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
@@ -32,7 +35,7 @@ from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
-from vitral.training.losses import build_loss, hits, targets
+from vitral.training.losses import build_loss, class_weights, hits, targets
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
@@ -65,9 +68,10 @@ class Session:
         self.metrics = JsonLines(self.folder / "metrics.jsonl")
         self.speeds = JsonLines(self.folder / "speed.jsonl")
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
-        self.loss_of = build_loss(self.config.loss)
-        self.distil = build_distillation(self.config.distillation)
         self.train_split = self.dataset.splits[TRAIN]
+        weights = class_weights(self.config.loss.class_weights, self.dataset.classes, self.train_split.labels)
+        self.loss_of = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.distil = build_distillation(self.config.distillation)
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent = Speed(), Speed()
         self.failed_saves = 0
@@ -77,17 +81,16 @@ class Session:
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        size, seed = self.config.training.batch_size, self.config.training.seed
-
-        def ids() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            start = step * size
-            while True:
-                yield sample_ids(start, size, len(self.train_split), seed)
-                start += size
-
         runtime = self.config.runtime
         crop = self.config.preprocessing.crop
-        return batches(ids(), self._make, crop, threads(runtime.workers), runtime.prefetch)
+        return batches(self.ids(step), self._make, crop, threads(runtime.workers), runtime.prefetch)
+
+    def ids(self, step: int) -> Iterator[Ids]:
+        """Epochs and sample ids of every batch from `step` on."""
+        size, seed, balance = self.config.training.batch_size, self.config.training.seed, self.config.data.balance
+        order = BalancedOrder([own[0] for own in self.train_split.labels], balance, seed) if balance else None
+        for start in itertools.count(step * size, size):
+            yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
 
     def _make(self, epoch: int, sample: int) -> np.ndarray:
         pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
@@ -143,6 +146,11 @@ class Session:
         return total, right
 
     @property
+    def autocast(self) -> bool:
+        """Whether products are made in bfloat16."""
+        return self.config.training.precision == "bfloat16"
+
+    @property
     def whole_step(self) -> int:
         """A step in which everything learns that ever does."""
         return self.head_first.steps if self.head_first else 0
@@ -154,8 +162,10 @@ class Session:
         images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
         wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
-        rng = batch_generator(config.training.seed, step)
-        return mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        if config.augmentation.mixup or config.augmentation.cutmix:
+            rng = batch_generator(config.training.seed, step)
+            images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        return images, wanted
 
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
@@ -169,7 +179,7 @@ class Session:
 
     def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scores = self.forward(images)
             teacher = self.teacher(images) if self.teacher else None
         if teacher is None or self.distil is None:
@@ -218,40 +228,56 @@ class Session:
 
     def evaluate(self, progress: Progress) -> bool:
         """Measure on the validation split; keep the model if it is the best so far."""
-        split = self.dataset.splits.get(VALIDATION)
         model = self.model(progress)
-        if split is None:
+        if VALIDATION not in self.dataset.splits:
             self.save_best(model)
             progress.best_step = progress.step
             return True
         began = time.perf_counter()
-        result = evaluate_split(
-            model, split, threads(self.config.runtime.workers), self.config.data.max_pixels, self.stopped
-        )
+        result = self.measured(model, VALIDATION)
         if result is None:
             return False
-        self.warn_of_unreadable(split, result)
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
-        chief = "mean_average_precision" if self.dataset.multi_label else "top1"
+        chief = self.config.metric
         value = result.metrics[chief]
-        loss = result.metrics.get("loss")
-        if progress.improves(value, loss):
-            progress.best, progress.best_loss, progress.best_step = value, loss, progress.step
+        score = -math.inf if value is None else -value if chief == "loss" else value
+        progress.stale += 1
+        if progress.improves(score, result.metrics.get("loss")):
+            progress.best, progress.best_loss, progress.best_step = score, result.metrics.get("loss"), progress.step
+            progress.stale = 0
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
-        self.screen.end_progress()
-        self.screen.say(
-            f"step {progress.step}/{self.cadence.total}: {self.last_line}  validation {chief.replace('_', ' ')} "
-            f"{value:.2%} (best {progress.best:.2%} at step {progress.best_step})"
-        )
+        self._tell_evaluation(progress, chief, value)
         self._excuse(time.perf_counter() - began)
         return True
 
-    def warn_of_unreadable(self, split: Split, result: Evaluation) -> None:
+    def measured(self, model: Model, name: str) -> Evaluation | None:
+        """The model on the split of that name, its unreadable pictures named; `None` if it was interrupted."""
+        split = self.dataset.splits[name]
+        workers, max_pixels = threads(self.config.runtime.workers), self.config.data.max_pixels
+        return self._named(name, evaluate_split(model, split, workers, max_pixels, self.stopped))
+
+    def _named(self, name: str, result: Evaluation | None) -> Evaluation | None:
         """Name, once, the pictures that an evaluation counted as wrong because they cannot be read."""
-        for sample, reason in result.unreadable.items():
-            self._name_bad(str(split.sources[sample]), reason, "counted as wrong")
+        for sample, reason in result.unreadable.items() if result else ():
+            self._name_bad(str(self.dataset.splits[name].sources[sample]), reason, "counted as wrong")
+        return result
+
+    def _tell_evaluation(self, progress: Progress, chief: str, value: float | None) -> None:
+        def shown(value: float) -> str:
+            return f"{value:.4f}" if chief == "loss" else f"{value:.2%}"
+
+        best = abs(progress.best or 0.0)
+        name = "top-1" if chief == "top1" else chief.replace("_", " ")
+        self.screen.end_progress()
+        learnt = f"{self.last_line}  " if self.last_line else ""
+        self.screen.say(
+            f"step {progress.step}/{self.cadence.total}: {learnt}validation {name} "
+            f"{'-' if value is None else shown(value)} (best {shown(best)} at step {progress.best_step})"
+        )
+        if self.cadence.is_over(progress) and progress.step < self.cadence.total:
+            self.screen.say(f"stopped early: {progress.stale} evaluations in a row were not better")
 
     def _name_bad(self, path: str, reason: str, fate: str) -> None:
         if path not in self.skipped:

@@ -83,6 +83,16 @@ def test_crop_none_is_evaluations_preparation() -> None:
     assert np.array_equal(augment(image, np.random.default_rng(0), PLAIN, SMALL), prepare(image, SMALL))
 
 
+def test_resize_random_may_resize_otherwise_than_evaluation_does() -> None:
+    image, whole = picture(40, 60), Preprocessing((16, 16), (16, 16))
+    augmentation = AugmentationConfig(crop="resize-random", flip=False, resize=(20, 20))
+    larger = prepare(image, Preprocessing((20, 20), (20, 20)))
+    made = [augment(image, sample_generator(0, 0, i), augmentation, whole) for i in range(40)]
+    places = [larger[top : top + 16, left : left + 16] for top in range(5) for left in range(5)]
+    assert all(any((cut == place).all() for place in places) for cut in made)
+    assert len({cut.tobytes() for cut in made}) > 10
+
+
 def test_resize_random_cuts_every_place_equally_often() -> None:
     image = np.zeros((10, 9, 3), dtype=np.uint8)
     image[..., 0], image[..., 1] = np.arange(10)[:, None], np.arange(9)

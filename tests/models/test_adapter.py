@@ -28,18 +28,12 @@ NAMES = {0: "ant", 1: "bee", 2: "cow"}
 
 @pytest.fixture(scope="module")
 def timm() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 @pytest.fixture(scope="module")
 def transformers() -> ModuleType:
-    try:
-        return peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.transformers_library)
 
 
 def perturbed(model: Any) -> Any:

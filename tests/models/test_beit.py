@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import peers
+from tests.models.networks import moved
 from vitral.errors import DataError, UsageError
 from vitral.models import configuration, create_model
 from vitral.models.beit import VARIANTS, BEiT, BEiTConfig
@@ -32,10 +33,8 @@ TINY: dict[str, Any] = {
 def tiny(**changes: Any) -> BEiT:
     """A network whose parameters are all away from their start."""
     torch.manual_seed(0)
-    model = BEiT(BEiTConfig(**{**TINY, **changes})).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = BEiT(BEiTConfig(**{**TINY, **changes}))
+    moved(model)
     return model
 
 
@@ -84,10 +83,7 @@ def in_transformers_names(model: BEiT) -> dict[str, torch.Tensor]:
 
 
 def test_forward_equals_transformers_model_with_the_same_weights() -> None:
-    try:
-        library = peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers_library)
     model = tiny()
     config = library.BeitConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=16, patch_size=4,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests import peers
+from tests.models.networks import count
 from vitral.errors import UsageError
 from vitral.models import create_model
 from vitral.models.bit import VARIANTS, BiT, BiTConfig, ResidualUnit, Root, StdConv
@@ -29,10 +30,6 @@ def by_formula(blocks: tuple[int, ...], factor: int, classes: int = 1000) -> int
     return total + 2 * inputs + inputs * classes + classes
 
 
-def count(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_counts_follow_the_paper(name: str) -> None:
     depths = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)}
@@ -42,10 +39,7 @@ def test_parameter_counts_follow_the_paper(name: str) -> None:
 
 @pytest.mark.parametrize("shape", OF_TIMM)
 def test_parameter_counts_are_timms(shape: str) -> None:
-    try:
-        timm = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    timm = peers.or_skip(peers.timm)
     with torch.device("meta"):
         theirs = timm.create_model(f"resnetv2_{shape}_bit")
     assert count(create_model(f"BiT-R{shape}", device="meta")) == count(theirs)

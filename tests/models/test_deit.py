@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests import peers
+from tests.models.networks import count
 from tests.models.transformers_names import perturbed, translated
 from vitral.models import create_model
 from vitral.models.deit import VARIANTS, DistilledConfig, DistilledVisionTransformer
@@ -19,20 +20,13 @@ TIMM_NAMES = {
 }
 
 
-def count(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def test_every_variant_has_its_parameter_count_pinned() -> None:
     assert set(VARIANTS) == set(TIMM_NAMES)
 
 
 @pytest.mark.parametrize("name", TIMM_NAMES)
 def test_parameter_counts_are_timms(name: str) -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     with torch.device("meta"):
         theirs = library.create_model(TIMM_NAMES[name])
     assert count(create_model(name, device="meta")) == count(theirs)
@@ -43,10 +37,7 @@ def test_the_large_one_has_the_count_that_the_transformers_library_publishes() -
 
 
 def test_forward_equals_the_transformers_librarys() -> None:
-    try:
-        library = peers.transformers("deit")
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers, "deit")
     config = library.DeiTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16,
         patch_size=4, num_labels=5, layer_norm_eps=1e-6,

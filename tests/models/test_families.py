@@ -58,10 +58,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def _libraries(request: pytest.FixtureRequest) -> None:
     """A family that is another library's is tested where that library is."""
     if getattr(request.node, "callspec", None) and request.node.callspec.params.get("family") == "adapter":
-        try:
-            peers.timm()
-        except peers.PeerUnavailable as error:
-            pytest.skip(str(error))
+        peers.or_skip(peers.timm)
 
 
 families = pytest.mark.parametrize("family", FAMILIES)

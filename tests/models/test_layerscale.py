@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import peers
+from tests.models.networks import count
 from tests.models.transformers_names import perturbed, translated
 from vitral.errors import UsageError
 from vitral.models import create_model
@@ -29,30 +30,20 @@ TIMM_NAMES = {
 }
 
 
-def count(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def test_every_variant_has_its_parameter_count_pinned() -> None:
     assert set(VARIANTS) == set(TIMM_NAMES)
 
 
 @pytest.mark.parametrize("name", TIMM_NAMES)
 def test_parameter_counts_are_timms(name: str) -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     with torch.device("meta"):
         theirs = library.create_model(TIMM_NAMES[name], num_classes=1000)
     assert count(create_model(name, device="meta")) == count(theirs)
 
 
 def test_registers_add_timms_parameters() -> None:
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     with torch.device("meta"):
         theirs = library.create_model("vit_small_patch14_reg4_dinov2", num_classes=1000)
     ours = create_model("DINOv2-S/14", device="meta", registers=4, class_position=False)
@@ -63,10 +54,7 @@ def test_registers_add_timms_parameters() -> None:
 @pytest.mark.parametrize("registers", [0, 3])
 def test_forward_equals_the_transformers_librarys(mlp: str, registers: int) -> None:
     name = "dinov2_with_registers" if registers else "dinov2"
-    try:
-        library = peers.transformers(name)
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers, name)
     kind = "Dinov2WithRegisters" if registers else "Dinov2"
     config = getattr(library, f"{kind}Config")(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=16, patch_size=4,

@@ -34,10 +34,7 @@ def test_parameter_counts_are_the_plain_vits(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_counts_in_pretraining_are_the_transformers_librarys(name: str) -> None:
-    try:
-        library = peers.transformers("vit_mae")
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers, "vit_mae")
     config = VARIANTS[name]
     shape = library.ViTMAEConfig(
         hidden_size=config.width, num_hidden_layers=config.depth, num_attention_heads=config.num_heads,
@@ -51,10 +48,7 @@ def test_parameter_counts_in_pretraining_are_the_transformers_librarys(name: str
 
 @pytest.mark.parametrize("normalise_pixels", [True, False])
 def test_pretraining_equals_the_transformers_librarys(normalise_pixels: bool) -> None:
-    try:
-        library = peers.transformers("vit_mae")
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers, "vit_mae")
     config = library.ViTMAEConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16, patch_size=4,
         decoder_hidden_size=24, decoder_num_hidden_layers=2, decoder_num_attention_heads=2,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests import peers
+from tests.models.networks import count
 from vitral.config import Preprocessing
 from vitral.errors import UsageError
 from vitral.models import create_model
@@ -33,10 +34,6 @@ def tiny(**changes: object) -> MlpMixer:
     return model
 
 
-def count(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 @pytest.mark.parametrize("name", AUTHORS_COUNTS)
 def test_parameter_counts_are_the_authors(name: str) -> None:
     assert count(create_model(name, device="meta")) == AUTHORS_COUNTS[name]
@@ -44,10 +41,7 @@ def test_parameter_counts_are_the_authors(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_counts_are_timms(name: str) -> None:
-    try:
-        timm = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    timm = peers.or_skip(peers.timm)
     size, patch = name.removeprefix("Mixer-").lower().split("/")
     with torch.device("meta"):
         theirs = timm.create_model(f"mixer_{size}{patch}_224")

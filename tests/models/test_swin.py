@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests import peers
+from tests.models.networks import moved
 from vitral.errors import UsageError
 from vitral.models import configuration, create_model
 from vitral.models.swin import VARIANTS, SwinConfig, SwinTransformer, strangers
@@ -35,10 +36,8 @@ TINY: dict[str, Any] = {
 def tiny(**changes: Any) -> SwinTransformer:
     """A network whose parameters are all away from their start."""
     torch.manual_seed(0)
-    model = SwinTransformer(SwinConfig(**{**TINY, **changes})).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = SwinTransformer(SwinConfig(**{**TINY, **changes}))
+    moved(model)
     return model
 
 
@@ -95,10 +94,7 @@ def in_transformers_names(model: SwinTransformer) -> dict[str, torch.Tensor]:
 # grids that windows fill, and grids that need padding, before merging too
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (36, 60), (44, 76)])
 def test_forward_equals_transformers_model_at_any_size(size: tuple[int, int]) -> None:
-    try:
-        library = peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.transformers_library)
     model = tiny(depths=(2, 2, 2), num_heads=(1, 2, 4), window_size=2)
     config = library.SwinConfig(
         embed_dim=16, depths=[2, 2, 2], num_heads=[1, 2, 4], image_size=32, patch_size=4, window_size=2, num_labels=3

@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from tests import peers
+from vitral.config import RunConfig
 from vitral.errors import UsageError
 from vitral.models import configuration, create_model
-from vitral.models.positions import resize_positions, sincos2d
+from vitral.models.positions import RESIZE, resize_positions, sincos2d
 from vitral.models.vit import VARIANTS, VisionTransformer, ViTConfig
+from vitral.overrides import override
+from vitral.planning import model_config
 
 AUTHORS_COUNTS = {
     # vision_transformer's models_test.py, 1,000 classes: at 224 and at 384 (H/14: 518) pixels
@@ -141,10 +144,7 @@ def test_forward_equals_the_papers_equations(changes: dict[str, object]) -> None
 
 
 def test_forward_equals_hugging_faces_model_with_the_same_weights() -> None:
-    try:
-        transformers = peers.transformers_vit()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    transformers = peers.or_skip(peers.transformers_vit)
     model = tiny(gelu="exact")
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16,
@@ -191,6 +191,22 @@ def test_positions_resize_as_scipys_zoom(old: tuple[int, int], new: tuple[int, i
     zoomed = scipy.ndimage.zoom(grid, (new[0] / old[0], new[1] / old[1], 1), order=1)
     np.testing.assert_allclose(resized[0, 1:].reshape(*new, 8).numpy(), zoomed, atol=1e-6)
     assert torch.equal(resized[:, 0], positions[:, 0])
+
+
+def test_every_rule_of_resizing_can_be_set_by_its_name() -> None:
+    torch.manual_seed(0)
+    positions = torch.randn(1, 17, 8)
+    resized = []
+    for name in RESIZE:
+        words = {"model.name": "ViT-mu/16", "model.position_resize": name}
+        rule = model_config(override(RunConfig(), words), 2).position_resize
+        assert rule == name
+        resized.append(resize_positions(positions, (4, 4), (7, 5), rule))
+    for i, made in enumerate(resized):
+        assert torch.equal(made[:, 0], positions[:, 0])
+        assert not any(torch.allclose(made, other, atol=1e-3) for other in resized[:i])
+    with pytest.raises(UsageError, match="it takes google"):
+        override(RunConfig(), {"model.position_resize": "mine"})
 
 
 def test_other_sizes_use_resized_positions() -> None:

@@ -30,7 +30,7 @@ METRICS = {
 def card(**changes: Any) -> str:
     settings: dict[str, Any] = {
         "name": "flowers",
-        "classes": ("daisy", "rose"),
+        "classes": ("daisy", "rose", "lily", "iris", "poppy", "tulip"),
         "metrics": METRICS,
         "preprocessing": Preprocessing(),
         "model_description": "ViT-B/16",
@@ -60,6 +60,13 @@ def test_the_hub_reads_the_measured_numbers_of_the_test_split() -> None:
         ("top-1", 0.8765, "test"),
         ("top-5", 0.9876, "test"),
     ]
+
+
+def test_five_guesses_among_five_classes_are_no_score() -> None:
+    text = card(classes=("daisy", "rose", "lily", "iris", "poppy"))
+    assert [r.metric_name for r in front_matter(text).eval_results] == ["top-1"]
+    assert "| test | 1,234 | 87.65% | 0.4567 | 5 |" in body(text)
+    assert "top-5" not in text
 
 
 def test_without_a_test_split_the_hub_reads_those_of_validation() -> None:

@@ -35,6 +35,33 @@ def test_only_the_newest_are_kept_and_the_pointer_names_the_newest(tmp_path: Pat
     assert (tmp_path / "latest").read_text() == "step-00000010"
 
 
+def test_the_same_step_with_other_numbers_takes_its_place_even_if_a_crash_cuts_the_exchange_in_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an evaluation that was interrupted at the last step and is made up for."""
+    checkpoint.save(tmp_path, 7, TENSORS, {"evaluated": 5}, 1)
+    real, renames = Path.rename, 0
+
+    def crash(self: Path, target: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == 2:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", crash)
+        checkpoint.save(tmp_path, 7, TENSORS, {"evaluated": 7}, 1)
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.state == {"evaluated": 5}
+    checkpoint.save(tmp_path, 7, TENSORS, {"evaluated": 7}, 1)
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.state == {"evaluated": 7}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000007"]
+
+
 def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) is None
 

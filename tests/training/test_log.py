@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from vitral.errors import StorageError
-from vitral.training.log import JsonLines, duration_words
+from vitral.errors import StorageError, UnavailableError
+from vitral.training.log import JsonLines, TensorBoard, duration_words
 
 
 def test_lines_are_read_back_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
@@ -54,3 +55,24 @@ def test_lines_torn_in_the_middle_are_passed_over(tmp_path: Path) -> None:
     lines = JsonLines(tmp_path / "m.jsonl")
     lines.path.write_bytes(b'{"step": 1}\n{"st{"step": 2}\n\xff\n{"step": 3}\n')
     assert lines.read() == [{"step": 1}, {"step": 3}]
+
+
+def test_tensorboard_reads_the_numbers_of_the_metrics(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    records = [{"step": step, "loss": 1 / step, "top1": 0.25 * step, "name": "left out"} for step in (1, 2, 3)]
+    board = TensorBoard(tmp_path / "board")
+    for record in records:
+        board.write(record)
+    found = accumulator.EventAccumulator(str(tmp_path / "board")).Reload()
+    assert sorted(found.Tags()["scalars"]) == ["loss", "top1"]
+    for name in ("loss", "top1"):
+        told = [(event.step, event.value) for event in found.Scalars(name)]
+        assert told == [(record["step"], pytest.approx(record[name])) for record in records]
+
+
+def test_tensorboard_that_is_not_installed_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UnavailableError, match=r"vitral\[tensorboard\]"):
+        TensorBoard(tmp_path)

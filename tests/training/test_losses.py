@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from vitral.config import LossConfig
 from vitral.errors import UsageError
-from vitral.training.losses import build_loss, hits, targets
+from vitral.training.losses import build_loss, class_weights, hits, targets
 
 CPU = torch.device("cpu")
 
@@ -50,3 +51,36 @@ def test_a_hit_is_a_class_that_the_picture_shows() -> None:
     assert hits(logits, aims).tolist() == [True, False, True, True, False]
     mixed = 0.3 * targets([(0,)], 2, 0.0, torch.device("cpu")) + 0.7 * targets([(1,)], 2, 0.0, torch.device("cpu"))
     assert [bool(hits(row[None], mixed)) for row in torch.eye(2)] == [False, True]
+
+
+def test_class_weights_are_those_of_torchs_losses() -> None:
+    torch.manual_seed(0)
+    logits, labels, weights = torch.randn(6, 4), torch.tensor([0, 3, 2, 2, 1, 3]), torch.tensor([0.5, 2.0, 0.0, 3.0])
+    aims = targets([(int(k),) for k in labels], 4, 0.1, CPU)
+    made = build_loss(LossConfig("softmax"), weights)(logits, aims)
+    expected = F.cross_entropy(logits, labels, weight=weights, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(made, expected)
+    made = build_loss(LossConfig("sigmoid"), weights)(logits, aims)
+    expected = F.binary_cross_entropy_with_logits(logits, aims, pos_weight=weights, reduction="none").sum(dim=1)
+    torch.testing.assert_close(made, expected)
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    sklearn = pytest.importorskip("sklearn.utils.class_weight")
+    labels = [0] * 9 + [1] * 2 + [2]
+    made = class_weights(("balanced",), ("a", "b", "c"), [(k,) for k in labels])
+    assert made is not None
+    expected = sklearn.compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=np.array(labels))
+    np.testing.assert_allclose(made.numpy(), expected, rtol=1e-6)
+
+
+def test_weights_by_name_leave_the_others_alone_and_mistakes_are_named() -> None:
+    labels = [(0,), (1,)]
+    assert class_weights((), ("rose", "a=b"), labels) is None
+    assert class_weights(("a=b=2.5",), ("rose", "a=b"), labels).tolist() == [1.0, 2.5]  # type: ignore[union-attr]
+    for said, answer in (("ros=2", "did you mean rose"), ("rose=-1", "0 to 1000"), ("rose", "NAME=WEIGHT"),
+                         ("rose=nan", "0 to 1000"), ("rose=x", "NAME=WEIGHT")):  # fmt: skip
+        with pytest.raises(UsageError, match=answer):
+            class_weights((said,), ("rose", "tulip"), labels)
+    with pytest.raises(UsageError, match="nothing would be learned"):
+        class_weights(("rose=0", "tulip=0"), ("rose", "tulip"), labels)

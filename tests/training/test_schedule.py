@@ -82,3 +82,19 @@ def test_cooldown_goes_linearly_to_zero() -> None:
 def test_a_warm_up_longer_than_the_run_still_reaches_the_peak() -> None:
     made = schedule(warmup=Duration(10_000, "steps"))
     assert made.factor(made.total - 1) == pytest.approx(1.0)
+
+
+def test_a_step_decay_is_that_of_bits_authors() -> None:
+    """arXiv 1912.11370: 500 steps, warm-up 100, a tenth at 200, 300 and 400, written out from its description."""
+
+    def theirs(step: int) -> float:
+        return step / 100 if step < 100 else 0.1 ** len([at for at in (200, 300, 400) if at < step])
+
+    made = schedule(duration=Duration(500, "steps"), warmup=Duration(100, "steps"), decay="step", drops=(0.4, 0.6, 0.8))
+    assert [made.factor(step) for step in range(500)] == pytest.approx([theirs(step) for step in range(500)])
+
+
+@pytest.mark.parametrize("changes", [{"decay": "step"}, {"drops": (0.5,)}, {"decay": "step", "drops": (0.6, 0.3)}])
+def test_drops_without_a_step_decay_or_out_of_order_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="drops"):
+        ScheduleConfig(**changes)  # type: ignore[arg-type]

@@ -37,10 +37,7 @@ State = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def library() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 def made(library: ModuleType, name: str, size: int, **arguments: Any) -> torch.nn.Module:

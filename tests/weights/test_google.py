@@ -314,10 +314,7 @@ def test_a_file_without_a_head_goes_there_and_back(kind: str, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def library() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 def timms_vit(library: ModuleType, config: ViTConfig, **arguments: Any) -> torch.nn.Module:

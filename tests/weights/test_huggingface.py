@@ -79,10 +79,7 @@ MODELS: dict[str, tuple[Make, bool]] = {
 
 @pytest.fixture(scope="module")
 def library() -> ModuleType:
-    try:
-        return peers.transformers_library()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.transformers_library)
 
 
 def perturbed(model: Any) -> Any:

@@ -127,7 +127,7 @@ def test_a_repository_that_is_not_there_says_what_to_place_where(server: str) ->
         read("google/vit-y")
     assert re.fullmatch(
         r"the weights of google/vit-y cannot be fetched \(the server answers 404\): "
-        r"place config.json and model.safetensors of google/vit-y in .*google--vit-y, or give --model FOLDER.",
+        r"place config.json and model.safetensors of google/vit-y in .*google--vit-y, or name a folder of weights instead.",
         str(caught.value),
     )
 

@@ -37,10 +37,7 @@ COLOURS = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
 @pytest.fixture(scope="module")
 def library() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 def perturbed(model: torch.nn.Module) -> torch.nn.Module:

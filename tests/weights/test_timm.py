@@ -35,10 +35,7 @@ models = pytest.mark.parametrize("name", MODELS)
 
 @pytest.fixture(scope="module")
 def library() -> ModuleType:
-    try:
-        return peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    return peers.or_skip(peers.timm)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from vitral.errors import DataError, MissingInputError, StorageError
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.weights import build, folder, read, timm
 from vitral.weights.layout import Described
+from vitral.weights.stored import open_stored
 
 CONFIG = {
     "architecture": "vit_tiny_patch16_224",
@@ -34,10 +36,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def timm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """timm's own ViT-Ti/16 at 32 pixels with three classes, saved as timm does."""
-    try:
-        library = peers.timm()
-    except peers.PeerUnavailable as error:
-        pytest.skip(str(error))
+    library = peers.or_skip(peers.timm)
     torch.manual_seed(0)
     model = library.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32).eval()
     torch.nn.init.normal_(model.head.weight)
@@ -303,7 +302,41 @@ def test_other_libraries_files_are_no_deeper_than_their_tensors_either(config: d
         read(tmp_path)
 
 
-@pytest.mark.parametrize(("words", "meant"), [("ViT-B16", "ViT-B/16"), ("swin-t", "Swin-T"), ("resnet50", "ResNet-50")])
+@pytest.mark.parametrize(("words", "meant"), [("ViT-B16", "ViT-B/16"), ("swint", "Swin-T"), ("resnet50", "ResNet-50")])
 def test_a_name_that_is_nearly_a_models_gets_the_nearest(words: str, meant: str) -> None:
     with pytest.raises(MissingInputError, match=f"nearest: {meant}"):
         read(words)
+
+
+def write_as(kind: str, path: Path) -> None:
+    tensors = {"strange.weight": torch.ones(3000), "other": torch.ones(2)}
+    if kind == "safetensors":
+        save_file(tensors, path)
+    elif kind == "npz":
+        np.savez(path, **{name: value.numpy() for name, value in tensors.items()})
+    else:
+        torch.save(tensors, path)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "pth"])
+def test_a_damaged_file_is_called_damaged_and_an_unknown_one_unknown(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w.{kind}"
+    write_as(kind, path)
+    with pytest.raises(DataError, match=r"can be read, but is of no known layout \(its tensors .*strange\.weight"):
+        read(path)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-1], b"", b"<!DOCTYPE html>" + b" " * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="it is damaged"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", ["npz", "pth"])
+def test_a_changed_byte_of_the_numbers_is_damage_where_the_file_has_checksums(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w.{kind}"
+    write_as(kind, path)
+    whole = path.read_bytes()
+    at = whole.index(np.ones(64, dtype=np.float32).tobytes()) + 5
+    path.write_bytes(whole[:at] + b"\x55" + whole[at + 1 :])
+    with pytest.raises(DataError, match="it is damaged"):
+        open_stored(path).tensor("strange.weight")

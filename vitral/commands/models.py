@@ -7,7 +7,7 @@ from typing import Any
 
 from vitral.console import Screen
 from vitral.errors import UsageError
-from vitral.registry import nearest
+from vitral.registry import nearest, spelled
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     """List or show."""
     from vitral.catalogue import CATALOGUE
 
-    words, family = arguments.name, arguments.family
+    words, family = arguments.name and spelled(arguments.name, CATALOGUE), arguments.family
     families = sorted({model.family for model in CATALOGUE.values()})
     if family is not None and family not in families:
         close = nearest(family, families) or families
@@ -100,9 +100,10 @@ def _show_one(name: str, screen: Screen) -> dict[str, Any]:
     import dataclasses
 
     from vitral.catalogue import CATALOGUE
-    from vitral.models import configuration, family_of
+    from vitral.models import configuration, family_of, named
     from vitral.models.counting import parts_of
 
+    name = named(name)
     config = configuration(name)
     parts = parts_of(config)
     total, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)

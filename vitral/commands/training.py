@@ -15,6 +15,7 @@ from vitral.errors import UsageError
 if TYPE_CHECKING:  # --help answers without torch
     from vitral.config import RunConfig
     from vitral.planning import Plan
+    from vitral.run import Result
 
 
 def options(parser: argparse.ArgumentParser, recipe: str) -> None:
@@ -30,6 +31,9 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument("--steps", type=float, help="length of the run in optimizer steps")
     parser.add_argument("--on-bad-image", dest="data.on_bad_image", default=argparse.SUPPRESS, metavar="fail|skip",
                         help="an unreadable training picture stops the run (default), or is left out")  # fmt: skip
+    parser.add_argument(
+        "--measure-again", action="store_true", help="measure a finished run once more, instead of showing its numbers"
+    )
     add_settings(parser.add_argument_group("the most used settings"), SHORT)
     add_settings(parser.add_argument_group("data"), DATA)
     add_settings(parser.add_argument_group("preprocessing"), PREPROCESSING)
@@ -59,7 +63,7 @@ def _add_hidden(group: Any, name: str) -> None:
 def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int, dict[str, Any]]:
     """Plan and run; the document names the model folder and holds the final metrics."""
     from vitral.planning import plan
-    from vitral.run import preview, start
+    from vitral.run import preview
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
@@ -79,19 +83,66 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
     if arguments.dry_run:
         return 0, _show(planned, *preview(planned, folder, screen), folder, screen)
-    result = start(planned, folder, screen, arguments.command)
+    result, table = _train(planned, folder, screen, arguments, bool(length or "schedule.duration" in words))
+    swept = {} if table is None else {"sweep": {name: table[name] for name in ("metric", "tried", "chosen")}}
     if not result.finished:
         code = 128 + (result.signal or 2)
         again = shlex.join(arguments.command)
         screen.warn(f"stopped; everything is saved in {folder}. To go on: {again}")
-        return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics}
+        return code, {"run": str(folder), "model": None, "finished": False, "metrics": result.metrics, **swept}
+    screen.say(_kept(result.metrics, planned.config.metric))
     for split in ("validation", "test"):
         if split in result.metrics:
             for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
                 screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
     screen.say(f"next          vitral predict {result.model} PICTURE")
-    return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics}
+    return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics, **swept}
+
+
+def _train(
+    planned: Plan, folder: Path, screen: Screen, arguments: argparse.Namespace, fixed_length: bool
+) -> tuple[Result, dict[str, Any] | None]:
+    """One run; or, with --lr-grid, one for each of its rates and the final one, and the table of them."""
+    from vitral.recipes import RECIPES
+    from vitral.run import start
+    from vitral.sweep import members, sweep
+
+    said = getattr(arguments, "lr_grid", None)
+    if said is None and (folder / "sweep.json").is_file():
+        raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
+    if said is None:
+        return start(planned, folder, screen, arguments.command, arguments.measure_again), None
+    if hasattr(arguments, "optimizer.learning_rate"):
+        raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
+    tried = members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
+    return sweep(planned, tried, folder, screen, arguments.command)
+
+
+def _rates(words: str) -> list[float]:
+    """The learning rates of an --lr-grid; none where it stands alone."""
+    try:
+        return [float(word) for word in words.split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(
+            f"--lr-grid takes learning rates like .001,.003,.01, not {words!r}: write PICTURES before it if you mean "
+            f"the recipe's own grid."
+        ) from error
+
+
+def _kept(metrics: dict[str, Any], chief: str) -> str:
+    """Which step's weights are in the model folder, and why these.
+
+    Args:
+        chief: the number of an evaluation that told which is the best.
+    """
+    best, last, validation = metrics["best_step"], metrics["step"], metrics.get("validation")
+    if validation is None:
+        return f"no validation split to choose by: the weights of the last step, {last}, are kept"
+    value = validation[chief]
+    name = "top-1" if chief == "top1" else chief.replace("_", " ")
+    shown = "not measured" if value is None else f"{value:.2%}" if chief == "top1" else f"{value:.4f}"
+    return f"best at step {best} of {last}, validation {name} {shown}: the weights of that step are kept"
 
 
 def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:
@@ -156,8 +207,10 @@ def _length(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(name: str, verb: str) -> dict[str, Any]:
     """A path is weights to start from; a variant's name is a network, from scratch unless it is finetuned."""
+    from vitral.models import named
     from vitral.models.adapter import WORDS
     from vitral.weights.published import is_name
 
-    named = is_name(name) or WORDS.fullmatch(name) is not None
-    return {"model.name": name} if verb == "train" and named else {"model.weights": name}
+    model = is_name(name) or WORDS.fullmatch(name.lower()) is not None
+    words = named(name) if model else name  # one spelling, so that the same command in other capitals goes on
+    return {"model.name": words} if verb == "train" and model else {"model.weights": words}

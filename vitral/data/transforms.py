@@ -7,6 +7,7 @@ that is handed in, so a picture is a function of it.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def cut(
     """The part of the picture that `augmentation.crop` chooses, at `preprocessing.crop`.
 
     inception: a box of random area and aspect, resized (`preprocessing.resize` has no part in it).
-    resize-random: resized as in evaluation, `padding` zeros added to each side, cut at a uniform place.
+    resize-random: resized as in evaluation, or to `augmentation.resize`, `padding` zeros added to each side, cut at a
+    uniform place.
     none: as in evaluation.
     """
     size = preprocessing.crop
@@ -63,7 +65,8 @@ def cut(
     if augmentation.crop == "inception":
         box = inception_box((image.shape[0], image.shape[1]), augmentation.min_area, rng)
         return resize(box.cut(image), size, preprocessing.interpolation)
-    image = resize_whole(image, preprocessing)
+    larger = augmentation.resize
+    image = resize_whole(image, preprocessing if larger is None else replace(preprocessing, resize=larger))
     if augmentation.padding:
         sides = (augmentation.padding, augmentation.padding)
         image = np.pad(image, (sides, sides, (0, 0)))

@@ -115,6 +115,11 @@ def _size(source: Source) -> tuple[bool, int] | None:
         return None
 
 
+def content_digest(source: Source) -> bytes | None:
+    """64 bytes that stand for a picture's content; None if it cannot be read."""
+    return _digest(source, None)
+
+
 def _digest(source: Source, length: int | None) -> bytes | None:
     """Of the first `length` bytes, or of all; None if they cannot be read."""
     if not isinstance(source, str | os.PathLike):

@@ -28,10 +28,11 @@ from vitral.models import (
 )
 from vitral.models.network import Configuration, Network
 from vitral.models.vit import ViTConfig
-from vitral.registry import look_up, nearest
+from vitral.registry import look_up, nearest, spelled
 
 __all__ = ["FAMILIES", "VARIANTS", "Configuration", "Family", "Network"]
-__all__ += ["build_network", "changed", "configuration", "create_model", "empty_network", "family_of"]
+__all__ += ["build_network", "changed", "configuration", "create_model", "described", "empty_network", "family_of"]
+__all__ += ["named"]
 
 AnyConfig = TypeVar("AnyConfig")
 
@@ -66,11 +67,24 @@ VARIANTS: dict[str, Any] = {name: config for family in FAMILIES.values() for nam
 """Configuration of every published variant, by the papers' names."""
 
 
+SIZES = ("width", "depth", "num_heads", "mlp_dim")
+"""Fields of a configuration that a run may set otherwise than the model that it names."""
+
+
+def named(words: str) -> str:
+    """The name of a model as it is spelled here, capitals aside: "vit-b/16" is "ViT-B/16"; other words stay."""
+    if adapter.WORDS.fullmatch(words.lower()):
+        return words.lower()
+    match = re.fullmatch(r"vit-\w+/(\d{1,3})", words, re.IGNORECASE)
+    return spelled(words, [*VARIANTS, *(f"ViT-{size}/{match[1]}" for size in vit.SIZES)] if match else VARIANTS)
+
+
 def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
-    A name need not be in `VARIANTS`: "ViT-S/4" is any size of `vit.SIZES` with any patch size, "timm:resnet18" and
-    "hf:convnextv2" are other libraries' (see `vitral.models.adapter`).
+    Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" is any size of
+    `vit.SIZES` with any patch size, "timm:resnet18" and "hf:convnextv2" are other libraries' (see
+    `vitral.models.adapter`).
 
     Args:
         overrides: fields of the family's configuration; an `image_size` may be one number for a square.
@@ -79,14 +93,33 @@ def configuration(name: str, **overrides: Any) -> Any:
         UsageError: unknown name or field, or values that do not fit together; the nearest names are given.
         UnavailableError: the other library is not installed.
     """
+    name = named(name)
     if adapter.WORDS.fullmatch(name):
         return changed(adapter.configuration(name), **overrides)
     match = re.fullmatch(r"ViT-(\w+)/(\d{1,3})", name)
     if name not in VARIANTS and match and match[1] in vit.SIZES and int(match[2]):
         base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
     else:
-        base = look_up("model", name, VARIANTS)
+        base = look_up("model", name, VARIANTS, "vitral models")
     return changed(base, **overrides)
+
+
+def described(name: str, config: Any) -> str:
+    """What to call the network of a configuration that was made from model `name`: by that name only where it has its
+    sizes, else by its own, as "ViT, 6 blocks of width 96, patch 4"."""
+    like = configuration(name)
+    other = [size for size in SIZES if getattr(config, size, None) != getattr(like, size, None)]
+    if not other:
+        return named(name)
+    said = [f"{config.depth} block{'s' * (config.depth > 1)} of width {config.width}"]
+    if hasattr(config, "patch_size"):
+        said.append(f"patch {config.patch_size}")
+    if "num_heads" in other and not {"width", "depth"} & set(other):
+        said.append(f"{config.num_heads} heads")
+    if "mlp_dim" in other and config.mlp_dim != 4 * config.width:
+        said.append(f"MLP of width {config.mlp_dim}")
+    family = named(name).partition("/")[0].rpartition("-")[0]
+    return ", ".join([family, *said])
 
 
 def changed(config: AnyConfig, **overrides: Any) -> AnyConfig:

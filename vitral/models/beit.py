@@ -20,11 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitral.errors import UsageError
-from vitral.models import vit
 from vitral.models.kernels import Dense, attend, dense
-from vitral.models.network import Network
+from vitral.models.network import Network, layer_of
 from vitral.models.relative_positions import offsets, relative_bias, require_offsets, resized_geometric
-from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, grid_of, through
+from vitral.models.sizes import Patched, require_shape
+from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, through
 
 WEIGHT_STD = 0.02
 """Standard deviation of dense kernels and the class token at the start, as in the authors' code."""
@@ -34,7 +34,7 @@ CLASS_OFFSETS = 3
 
 
 @dataclass(frozen=True)
-class BEiTConfig:
+class BEiTConfig(Patched):
     """The shape of a BEiT; with its weights it is all that is needed to rebuild the model."""
 
     patch_size: int
@@ -53,17 +53,7 @@ class BEiTConfig:
     layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
-        vit.require_shape(self)
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches at `image_size`."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
+        require_shape(self)
 
 
 class RelativeAttention(nn.Module):
@@ -162,7 +152,7 @@ class BEiT(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        return vit.layer_of(name, self.config.depth)
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: BEiTConfig, new: BEiTConfig) -> dict[str, Tensor]:

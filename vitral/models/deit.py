@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from vitral.models import vit
 from vitral.models.initial import normal_dense
 from vitral.models.kernels import Gelu
-from vitral.models.network import Network
+from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table
-from vitral.models.vit import LAYER_NORM_EPS, POSITION_STD, EncoderBlock, drop_rates, embed_patches, grid_of, through
+from vitral.models.sizes import Patched, grid_of, require_shape
+from vitral.models.vit import LAYER_NORM_EPS, POSITION_STD, EncoderBlock, drop_rates, embed_patches, through
 
 PREFIX = 2
 """Tokens before the patches: class and distillation."""
 
 
 @dataclass(frozen=True)
-class DistilledConfig:
+class DistilledConfig(Patched):
     """The shape of a distilled Vision Transformer."""
 
     patch_size: int
@@ -46,17 +47,7 @@ class DistilledConfig:
     teacher: bool = True  # whether the distillation token has a head; without, it only takes part in attention
 
     def __post_init__(self) -> None:
-        vit.require_shape(self)
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches at `image_size`."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
+        require_shape(self)
 
 
 class DistilledVisionTransformer(Network):
@@ -125,7 +116,7 @@ class DistilledVisionTransformer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        return vit.layer_of(name, self.config.depth)
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: DistilledConfig, new: DistilledConfig) -> dict[str, Tensor]:

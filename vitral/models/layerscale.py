@@ -23,8 +23,9 @@ from vitral.errors import UsageError
 from vitral.models import vit
 from vitral.models.initial import normal_dense
 from vitral.models.kernels import Dense, Gelu
-from vitral.models.network import Network
+from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table
+from vitral.models.sizes import Patched, grid_of, require_shape
 from vitral.models.vit import (
     LAYER_NORM_EPS,
     POSITION_STD,
@@ -33,7 +34,6 @@ from vitral.models.vit import (
     StochasticDepth,
     drop_rates,
     embed_patches,
-    grid_of,
     through,
 )
 
@@ -42,7 +42,7 @@ CLASS_STD = 1e-6
 
 
 @dataclass(frozen=True)
-class LayerScaleConfig:
+class LayerScaleConfig(Patched):
     """The shape of a Vision Transformer with LayerScale."""
 
     patch_size: int
@@ -66,19 +66,9 @@ class LayerScaleConfig:
     position_resize: ResizeRule = "huggingface"
 
     def __post_init__(self) -> None:
-        vit.require_shape(self)
+        require_shape(self)
         if self.registers < 0:
             raise UsageError(f"registers must be 0 or more, not {self.registers}.")
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches at `image_size`."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
 
 
 class SwiGlu(nn.Module):
@@ -171,7 +161,7 @@ class LayerScaleTransformer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        return vit.layer_of(name, self.config.depth)
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: LayerScaleConfig, new: LayerScaleConfig) -> dict[str, Tensor]:

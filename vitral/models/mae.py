@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from vitral.errors import UsageError
 from vitral.models import vit
 from vitral.models.kernels import Gelu
-from vitral.models.network import Network
+from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, mae_sincos2d, resize_positions, resized_table
-from vitral.models.vit import LAYER_NORM_EPS, EncoderBlock, drop_rates, embed_patches, grid_of, through
+from vitral.models.sizes import Patched, grid_of, require_shape
+from vitral.models.vit import LAYER_NORM_EPS, EncoderBlock, drop_rates, embed_patches, through
 
 TOKEN_STD = 0.02
 """Standard deviation of the class token at the start."""
 
 
 @dataclass(frozen=True)
-class MaeConfig:
+class MaeConfig(Patched):
     """The shape of MAE's encoder and classifier."""
 
     patch_size: int
@@ -46,19 +47,9 @@ class MaeConfig:
     layer_norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
-        vit.require_shape(self)
+        require_shape(self)
         if self.width % 4:
             raise UsageError(f"MAE's positions need a width that 4 divides, not {self.width}.")
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches at `image_size`."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
 
 
 class MaeTransformer(Network):
@@ -113,7 +104,7 @@ class MaeTransformer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        return vit.layer_of(name, self.config.depth)
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: MaeConfig, new: MaeConfig) -> dict[str, Tensor]:

@@ -17,15 +17,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitral.errors import UsageError
-from vitral.models import vit
 from vitral.models.initial import lecun_normal
 from vitral.models.kernels import Gelu
-from vitral.models.network import Network
-from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, grid_of, through
+from vitral.models.network import Network, layer_of
+from vitral.models.sizes import Patched, grid_of, require_positive, require_rates
+from vitral.models.vit import LAYER_NORM_EPS, Mlp, StochasticDepth, drop_rates, embed_patches, through
 
 
 @dataclass(frozen=True)
-class MixerConfig:
+class MixerConfig(Patched):
     """The shape of an MLP-Mixer."""
 
     patch_size: int
@@ -42,19 +42,9 @@ class MixerConfig:
 
     def __post_init__(self) -> None:
         sizes = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "num_classes", "channels")
-        vit.require_positive(self, sizes)
-        vit.require_rates(self, ("stochastic_depth",))
+        require_positive(self, sizes)
+        require_rates(self, ("stochastic_depth",))
         grid_of(self.image_size, self.patch_size)
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
 
 
 class MixerBlock(nn.Module):
@@ -119,7 +109,7 @@ class MlpMixer(Network):
 
     def layer_index(self, name: str) -> int:
         """0 for the embedding, 1 to L for the blocks, L + 1 for the rest."""
-        return vit.layer_of(name, self.config.depth)
+        return layer_of(name, self.config.depth)
 
     @staticmethod
     def resized(tensors: Mapping[str, Tensor], old: Any, new: Any) -> dict[str, Tensor]:  # noqa: ARG004

@@ -97,3 +97,14 @@ class Network(nn.Module):
             DataError: a tensor does not fit `old`.
         """
         return {}
+
+
+EMBEDDING = ("patch_embedding.", "class_token", "distillation_token", "registers", "position_embedding")
+"""Beginnings of the names of what makes tokens of a picture."""
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Layer of a parameter for layer-wise decay: 0 the embedding, 1 to L the blocks, L + 1 the rest."""
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return 0 if name.startswith(EMBEDDING) else depth + 1

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitral.errors import UsageError
-from vitral.models import vit
 from vitral.models.kernels import Dense, attend
 from vitral.models.network import Network
 from vitral.models.relative_positions import Window, offsets, relative_bias, require_offsets, resized_bicubic
-from vitral.models.vit import Mlp, StochasticDepth, drop_rates, embed_patches, grid_of
+from vitral.models.sizes import grid_of, require_heads, require_positive, require_rates
+from vitral.models.vit import Mlp, StochasticDepth, drop_rates, embed_patches
 
 LAYER_NORM_EPS = 1e-5
 """torch's default, with which the authors trained."""
@@ -64,14 +64,14 @@ class SwinConfig:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        vit.require_positive(self, ("width", "window_size", "patch_size", "num_classes", "channels"))
+        require_positive(self, ("width", "window_size", "patch_size", "num_classes", "channels"))
         if not self.depths or len(self.depths) != len(self.num_heads) or min(self.depths + self.num_heads) < 1:
             raise UsageError(
                 f"depths {self.depths} and num_heads {self.num_heads} must name one number, of at least 1, per stage."
             )
         for width, heads in zip(self.widths, self.num_heads, strict=True):
-            vit.require_heads(width, heads)
-        vit.require_rates(self)
+            require_heads(width, heads)
+        require_rates(self)
         grid_of(self.image_size, self.patch_size)
 
     @property

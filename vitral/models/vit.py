@@ -6,15 +6,16 @@ Letters used for shapes, the paper's where it has one:
     D  width of a token             L  depth                     k    attention heads      K  classes
 
 Read it top to bottom: configuration, patches, attention, block, pooling, the whole. Dense layers and attention are
-in `kernels`, position tables in `positions`, the distributions that parameters start from in `initial`.
+in `kernels`, position tables in `positions`, the distributions that parameters start from in `initial`, what sizes
+must be in `sizes`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,8 +25,9 @@ from torch.utils.checkpoint import checkpoint
 from vitral.errors import UsageError
 from vitral.models.initial import lecun_normal, xavier_uniform
 from vitral.models.kernels import Dense, Gelu, attend, dense
-from vitral.models.network import Network
+from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table, sincos2d
+from vitral.models.sizes import BlockShape, Patched, grid_of, require_shape
 
 LAYER_NORM_EPS = 1e-6
 """flax's default, with which the authors trained; files of the Transformers library say 1e-12."""
@@ -38,7 +40,7 @@ MLP_BIAS_STD = 1e-6
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(Patched):
     """The shape of a Vision Transformer; with its weights it is all that is needed to rebuild the model."""
 
     patch_size: int
@@ -68,61 +70,9 @@ class ViTConfig:
             raise UsageError(f"sincos2d positions need a width that 4 divides and of at least 8, not {self.width}.")
 
     @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches at `image_size`."""
-        return grid_of(self.image_size, self.patch_size)
-
-    @property
-    def stride(self) -> int:
-        """Pixels, each way, for one token."""
-        return self.patch_size
-
-    @property
     def prefix_tokens(self) -> int:
         """Tokens before the patches: the class token, or none."""
         return 1 if self.pool == "token" else 0
-
-
-def require_shape(config: Any) -> None:
-    """Refuse, with a `UsageError`, sizes that make no ViT; `config` has the fields that all of them share."""
-    require_positive(config, ("patch_size", "width", "depth", "mlp_dim", "num_heads", "num_classes", "channels"))
-    require_heads(config.width, config.num_heads)
-    require_rates(config)
-    if hasattr(config, "layer_norm_eps") and not 0 < config.layer_norm_eps < 1:
-        raise UsageError(f"layer_norm_eps must be more than 0 and below 1, not {config.layer_norm_eps}.")
-    _ = config.grid_size  # refuses a size that cannot be cut into patches
-
-
-def require_positive(config: Any, names: Sequence[str]) -> None:
-    """Refuse those of the fields that are not at least 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}.")
-
-
-def require_heads(width: int, num_heads: int) -> None:
-    """Refuse a width that the heads do not divide."""
-    if width % num_heads:
-        raise UsageError(f"width {width} cannot be split into {num_heads} heads: choose a multiple.")
-
-
-def require_rates(config: Any, names: Sequence[str] = ("dropout", "stochastic_depth")) -> None:
-    """Refuse those of the fields that are no share of what is dropped."""
-    for name in names:
-        if not 0 <= getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(config, name)}.")
-
-
-def grid_of(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches; raises `UsageError` where the patch size does not divide the picture."""
-    height, width = image_size
-    if height < patch_size or width < patch_size or height % patch_size or width % patch_size:
-        nearest = [max(patch_size, round(side / patch_size) * patch_size) for side in image_size]
-        raise UsageError(
-            f"image size {height}x{width} is not divisible by patch size {patch_size}: "
-            f"the nearest that is, is {nearest[0]}x{nearest[1]}."
-        )
-    return height // patch_size, width // patch_size
 
 
 def patchify(images: Float[Tensor, "n c h w"], patch_size: int) -> Float[Tensor, "n N cPP"]:
@@ -194,29 +144,6 @@ class StochasticDepth(nn.Module):
         return x * keep / (1 - self.rate)
 
 
-@runtime_checkable  # the shape checks of the tests ask
-class BlockShape(Protocol):
-    """What a configuration says of its encoder blocks."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def num_heads(self) -> int: ...
-
-    @property
-    def mlp_dim(self) -> int: ...
-
-    @property
-    def gelu(self) -> Gelu: ...
-
-    @property
-    def dropout(self) -> float: ...
-
-    @property
-    def layer_norm_eps(self) -> float: ...
-
-
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: Eq. 2 and 3."""
 
@@ -264,17 +191,6 @@ class AttentionPool(nn.Module):
         k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         pooled = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]
-
-
-EMBEDDING = ("patch_embedding.", "class_token", "distillation_token", "registers", "position_embedding")
-"""Beginnings of the names of what makes tokens of a picture."""
-
-
-def layer_of(name: str, depth: int) -> int:
-    """Layer of a parameter for layer-wise decay: 0 the embedding, 1 to L the blocks, L + 1 the rest."""
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1
-    return 0 if name.startswith(EMBEDDING) else depth + 1
 
 
 # The whole -----------------------------------------------------------------------------------------

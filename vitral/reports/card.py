@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitral.config import Preprocessing
+from vitral.reports import swept
 from vitral.reports.record import section
 from vitral.reports.verdict import NAMES, spread, written
 from vitral.reports.wording import counted, for_markdown, for_yaml, number, percent
@@ -54,7 +55,7 @@ def model_card(
         "## What it tells apart",
         _class_names(classes, "config.json" if opens_in in LIBRARIES else "classes.json"),
         "## Numbers",
-        *_numbers(metrics),
+        *_numbers(metrics, len(classes)),
         "## Preprocessing",
         _preprocessing(preprocessing),
         "## How to use it",
@@ -67,7 +68,7 @@ def model_card(
         *(f"- {for_markdown(words)}" for words in caveats),
     ]
     library = LIBRARIES[opens_in][0] if opens_in in LIBRARIES else "vitral"
-    return _front_matter(name, metrics, data_name, licence, library) + "\n\n".join(parts) + "\n"
+    return _front_matter(name, metrics, data_name, licence, library, _shown(len(classes))) + "\n\n".join(parts) + "\n"
 
 
 _USE = """```bash
@@ -106,7 +107,9 @@ processor = AutoImageProcessor.from_pretrained("path/to/this/folder")
 """Libraries other than vitral that open a folder."""
 
 
-def _front_matter(name: str, metrics: Mapping[str, Any], data_name: str, licence: str | None, library: str) -> str:
+def _front_matter(
+    name: str, metrics: Mapping[str, Any], data_name: str, licence: str | None, library: str, scores: Sequence[str]
+) -> str:
     lines = ["---"]
     if licence:
         known = licence.lower() in _LICENCES
@@ -125,13 +128,10 @@ def _front_matter(name: str, metrics: Mapping[str, Any], data_name: str, licence
             f"      split: {split}",
             "    metrics:",
         ]
-        for key, kind in (
-            ("top1", "accuracy"),
-            ("top5", "accuracy"),
-            ("mean_average_precision", "mean_average_precision"),
-        ):
+        for key in scores:
             value = number(numbers, key)
             if value is not None:
+                kind = "accuracy" if key.startswith("top") else key
                 lines += [f"    - type: {kind}", f"      name: {NAMES[key]}", f"      value: {value!r}"]
     return "\n".join([*lines, "---", "", ""])
 
@@ -150,11 +150,12 @@ def _class_names(classes: Sequence[str], file: str) -> str:
     return named + (f", and {rest:,} more: `{file}` lists them all." if rest > 0 else ".")
 
 
-def _numbers(metrics: Mapping[str, Any]) -> list[str]:
+def _numbers(metrics: Mapping[str, Any], classes: int) -> list[str]:
     splits = [(split, found) for split in ("validation", "test") if (found := section(metrics, split))]
+    sought = swept.sentence(metrics)
     if not splits:
-        return ["Nothing was measured."]
-    columns = [key for key in (*NAMES, "loss") if any(number(found, key) is not None for _, found in splits)]
+        return [f"No picture was left to measure it on. {sought}" if sought else "Nothing was measured."]
+    columns = [key for key in (*_shown(classes), "loss") if any(number(found, key) is not None for _, found in splits)]
     rows = [
         ["Split", "Pictures", *(NAMES.get(key, key) for key in columns), "Unreadable"],
         ["---", *["---:"] * (len(columns) + 2)],
@@ -168,7 +169,14 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     best = number(metrics, "best_step")
     if "validation" in dict(splits) and best is not None:
         remarks.append(f"The weights are those of step {best:,.0f}, chosen on the validation split.")
+    if sought:
+        remarks.append(sought)
     return [table, " ".join(remarks), *_calibrated(metrics), *_weakest(metrics)]
+
+
+def _shown(classes: int) -> list[str]:
+    """Scores that say something of so many classes: five guesses among five or fewer are always right."""
+    return [key for key in NAMES if key != "top5" or classes > 5]
 
 
 def _calibrated(metrics: Mapping[str, Any]) -> list[str]:

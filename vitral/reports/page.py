@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vitral.reports import tables
+from vitral.reports import swept, tables
 from vitral.reports.curves import Series, curve
 from vitral.reports.frame import frame, save
 from vitral.reports.record import Line, Record, read, section
@@ -38,7 +38,7 @@ def write(run: Path) -> Path:
 def render(record: Record) -> str:
     """The page as text."""
     bodies = (
-        tables.measured(record),
+        tables.measured(record) + swept.table(record.measured),
         _curves(record),
         tables.classes(record),
         tables.calibration(record),
@@ -65,7 +65,7 @@ def _about(record: Record) -> str:
         if (value := number(record.environment, f"{name}_count")) is not None
     ]
     facts = [
-        model.get("name"),
+        record.environment.get("model") or model.get("name"),
         start if record.config else None,
         data.get("path") and f"data {data['path']}",
         counted(int(classes), "class", "classes") if classes else None,
@@ -145,7 +145,8 @@ def _charts(record: Record) -> list[str]:
         shares = [trained("top1"), validated("top1")]
         charts.append(curve("Top-1", shares, "step", "share of pictures", percent=True, mark=mark))
         rate = Series("", record.series(record.training, "learning_rate"))
-        charts.append(curve("Learning rate", [rate], "step", "of the update"))
+        if rate.points or not record.training:  # a head that is solved has none
+            charts.append(curve("Learning rate", [rate], "step", "of the update"))
     if "speed.jsonl" not in record.gaps:
         speeds = Series("", record.series(record.speeds, "images_per_second"))
         charts.append(curve("Speed", [speeds], "step", "pictures per second"))

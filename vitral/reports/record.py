@@ -38,7 +38,7 @@ class Record:
 
     @property
     def chief(self) -> str:
-        """Name of the number that chooses the best model."""
+        """Name of the number that a person looks at first."""
         return "mean_average_precision" if self.multi_label else "top1"
 
     @property
@@ -62,8 +62,9 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether the last step is the planned one."""
-        return self.total_steps is not None and self.step >= self.total_steps
+        """Whether the last step is the planned one, or the run ended early as it was told to."""
+        early = self.measured.get("stopped_early") is True
+        return early or (self.total_steps is not None and self.step >= self.total_steps)
 
     def split(self) -> tuple[str, Line] | None:
         """The split to judge the model by: test, else validation, with what was measured on it."""

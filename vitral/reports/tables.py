@@ -8,6 +8,7 @@ from typing import Any
 
 from vitral.config import RunConfig
 from vitral.overrides import knobs, to_json
+from vitral.reports import swept
 from vitral.reports.record import Line, Record, section
 from vitral.reports.reliability import diagram
 from vitral.reports.verdict import NAMES, lacks_classes, spread, written
@@ -37,6 +38,8 @@ def missing(sentence: str) -> str:
 def measured(record: Record) -> str:
     """What was measured on each split."""
     splits = [(name, _flattened(found)) for name in ("validation", "test") if (found := section(record.measured, name))]
+    if not splits and swept.sentence(record.measured):
+        return ""
     if not splits:
         why = record.gaps.get("model/metrics.json", "holds no numbers")
         return missing(f"No model has been measured yet: model/metrics.json {why}.")

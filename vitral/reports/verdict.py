@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitral.reports import swept
 from vitral.reports.record import Line, Record, section
 from vitral.reports.wording import counted, interval, number, percent
 
@@ -93,6 +94,8 @@ def _quality(record: Record) -> str:
     split = record.split()
     if split is None:
         best = max((v for _, v in _values(record.evaluations, f"validation_{record.chief}")), default=None)
+        if best is None and (sought := swept.sentence(record.measured)):
+            return f"No picture was left to measure the model on. {sought}"
         if best is None:
             return "Nothing has been measured yet."
         return f"The best validation {NAMES[record.chief]} so far is {written(record.chief, best)}."

@@ -114,7 +114,21 @@ class Model:
             DataError: a score is infinite, or not a number.
         """
         images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        scores = self._after_encoder(self.network.classify, images)
+        return self._sound(self._after_encoder(self.network.classify, images))
+
+    @torch.inference_mode()
+    def logits_of(self, representations: np.ndarray) -> Tensor:
+        """`logits` of pictures of which `representations` [n, R] float32 are known, to the bit.
+
+        Not of networks with several heads, each of which sees something else.
+        """
+        rows = torch.from_numpy(representations).to(self.device)
+        head = self.network.get_submodule(self.network.HEADS[0])
+        parts = [head(_filled(part)) for part in rows.split(BATCH_SIZE)]
+        return self._sound(torch.cat(parts)[: len(rows)].float().cpu())
+
+    @staticmethod
+    def _sound(scores: Tensor) -> Tensor:
         if not bool((scores.abs() < LARGEST_SCORE).all()):
             raise DataError(
                 "the model gives scores that are infinite or not numbers, so its weights or its preprocessing are "

@@ -28,6 +28,7 @@ from vitral.errors import StorageError
 from vitral.files import flush, replace_durably, write_durably
 
 TENSORS, STATE, MANIFEST, LATEST = "tensors.safetensors", "state.json", "manifest.json", "latest"
+OLD = ".old"
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         manifest = {name: _seal(aside / name) for name in (TENSORS, STATE)}
         write_durably(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
         flush(aside)
-        if not _is_whole(final):  # else the same step again, after a resume: the same bytes are there already
-            shutil.rmtree(final, ignore_errors=True)
-            aside.rename(final)
+        if not _holds(final, manifest):  # else the same step again, after a resume: the same bytes are there already
+            _exchange(final, aside)
         shutil.rmtree(aside, ignore_errors=True)
         flush(folder)
         replace_durably(folder / LATEST, final.name.encode())
@@ -82,6 +82,9 @@ def load_latest(folder: Path) -> Checkpoint | None:
         StorageError: there are checkpoints, but not one of them is whole.
     """
     rejected: list[str] = []
+    for old in list(folder.glob(f"step-*{OLD}")):  # a crash between the two renames of an exchange
+        if not old.with_suffix("").exists():
+            old.rename(old.with_suffix(""))
     candidates = _steps(folder)[::-1]
     if (folder / LATEST).is_file():  # what it names was committed last; anything newer never was
         committed = folder / (folder / LATEST).read_text()
@@ -101,6 +104,20 @@ def load_latest(folder: Path) -> Checkpoint | None:
 def _seal(path: Path) -> dict[str, str | int]:
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+def _exchange(final: Path, aside: Path) -> None:
+    """Give `aside` the place of `final`, which may hold the same step from before its evaluation was finished."""
+    old = final.with_suffix(OLD)
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    aside.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    return _is_whole(folder) and json.loads((folder / MANIFEST).read_text()) == manifest
 
 
 def _is_whole(folder: Path) -> bool:

@@ -26,7 +26,8 @@ class Progress:
     """What changes during training.
 
     `sums` gathers loss, right answers and pictures since the last line of metrics; `evaluated` is the step of
-    the last evaluation, `best` the best validation value so far, `best_loss` and `best_step` its loss and step.
+    the last evaluation, `best` the best validation value so far, `best_loss` and `best_step` its loss and step, `stale`
+    the evaluations since that one.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Progress:
     best: float | None = None
     best_loss: float | None = None
     best_step: int = 0
+    stale: int = 0
 
     @property
     def evaluation_model(self) -> nn.Module:
@@ -66,7 +68,8 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Every number that a resumed run needs."""
-        return {name: getattr(self, name) for name in ("step", "sums", "evaluated", "best", "best_loss", "best_step")}
+        names = ("step", "sums", "evaluated", "best", "best_loss", "best_step", "stale")
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from `tensors()` and `state()` of an earlier process; strict about every name."""
@@ -93,12 +96,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Cadence:
-    """How long and how often, in steps."""
+    """How long and how often, in steps; `patience` is the evaluations without a better one that end it, 0 for never."""
 
     total: int
     log: int
     evaluate: int
     checkpoint: int
+    patience: int = 0
+
+    def is_over(self, progress: Progress) -> bool:
+        """Whether no step is left to make."""
+        return progress.step >= self.total or 0 < self.patience <= progress.stale
 
 
 class Hooks(Protocol):
@@ -137,7 +145,7 @@ def train(
     learning_rate: Callable[[int], float],
     clip_norm: float,
 ) -> bool:
-    """Train from `progress.step` to `cadence.total`; `False` if interrupted (all is saved then).
+    """Train from `progress.step` to the end; `False` if interrupted (all is saved then).
 
     Raises:
         NonFiniteError: the loss or the gradient norm is not finite; the update was not made.
@@ -145,7 +153,7 @@ def train(
     parameters = [parameter for group in progress.optimizer.param_groups for parameter in group["params"]]
     progress.model.train()
     finished = _boundary(progress, hooks, cadence, resuming=True)
-    while finished and progress.step < cadence.total:
+    while finished and not cadence.is_over(progress):
         started = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - started
@@ -171,13 +179,14 @@ def train(
 
 def _boundary(progress: Progress, hooks: Hooks, cadence: Cadence, resuming: bool = False) -> bool:
     """What follows a step: evaluation, checkpoint, and a look at whether to stop. `False` to stop."""
-    step, last = progress.step, progress.step == cadence.total
+    step = progress.step
     if due(step, cadence.evaluate, cadence.total) and progress.evaluated != step and not hooks.interrupted():
         if hooks.evaluate(progress):
             progress.evaluated = step
         progress.model.train()
+    last = cadence.is_over(progress)
     stop = hooks.interrupted() and not (last and progress.evaluated == step)
-    if stop or (due(step, cadence.checkpoint, cadence.total) and not (resuming and not last)):
+    if stop or last or (due(step, cadence.checkpoint, cadence.total) and not resuming):
         hooks.checkpoint(progress, final=stop or last)
     return not stop
 

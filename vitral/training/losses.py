@@ -1,4 +1,4 @@
-"""What is minimised: softmax and sigmoid cross-entropy on dense targets."""
+"""What is minimised: softmax and sigmoid cross-entropy on dense targets, and what each class counts in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitral.config import LossConfig
+from vitral.errors import UsageError
 from vitral.registry import look_up
 
 
@@ -44,9 +45,55 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def build_loss(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """(logits [n, K], targets [n, K]) -> loss of each picture [n]."""
-    return look_up("loss", config.name, LOSSES)
+WEIGHTED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    # The term of class k that says "yes" counts w_k times, as `weight` and `pos_weight` of torch's losses.
+    "softmax": lambda logits, targets, weights: softmax_cross_entropy(logits, targets * weights),
+    "sigmoid": lambda logits, targets, weights: F.binary_cross_entropy_with_logits(
+        logits.float(), targets, reduction="none", pos_weight=weights
+    ).sum(dim=1),
+}
+
+
+def build_loss(config: LossConfig, weights: Float[Tensor, " K"] | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """(logits [n, K], targets [n, K]) -> loss of each picture [n]; `weights` say what each class counts."""
+    if weights is None:
+        return look_up("loss", config.name, LOSSES)
+    weighted = look_up("loss", config.name, WEIGHTED)
+    return lambda logits, targets: weighted(logits, targets, weights)
+
+
+def class_weights(
+    said: Sequence[str], classes: Sequence[str], labels: Sequence[tuple[int, ...]]
+) -> Float[Tensor, " K"] | None:
+    """What the pictures of each class count; `None` where nothing is said, so all count alike.
+
+    "balanced" gives class k of n_k pictures the weight N / (K n_k), N being the sum of all n_k, so that the classes
+    count alike and a picture counts 1 on average. "NAME=WEIGHT" sets one class; those not named keep 1.
+
+    Raises:
+        UsageError: a class that is not there, or a weight that is no number from 0 to 1000.
+    """
+    if not said:
+        return None
+    if tuple(said) == ("balanced",):
+        counts = torch.bincount(torch.tensor([k for own in labels for k in own]), minlength=len(classes))
+        return (counts.sum() / (len(classes) * counts.clamp(min=1))).float()
+    weights = torch.ones(len(classes))
+    for entry in said:
+        name, equals, number = entry.rpartition("=")
+        try:
+            weight = float(number) if equals else -1.0
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight <= 1000:
+            raise UsageError(
+                f"class_weights takes 'balanced' or NAME=WEIGHT with a weight of 0 to 1000, not {entry!r}."
+            )
+        look_up("class", name, dict.fromkeys(classes))
+        weights[list(classes).index(name)] = weight
+    if not weights.any():
+        raise UsageError("class_weights gives every class the weight 0: nothing would be learned.")
+    return weights
 
 
 def hits(logits: Float[Tensor, "n K"], targets: Float[Tensor, "n K"]) -> Bool[Tensor, " n"]:

@@ -25,6 +25,7 @@ class Schedule:
         linear    final + (1 - final) (1 - p)
         rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
         constant  1
+        step      a tenth for each of the `drops` that is behind (arXiv 1912.11370)
     The last `cooldown` steps of rsqrt and constant go linearly to 0. All of it begins after `head_first` steps at 1.
     """
 
@@ -34,6 +35,7 @@ class Schedule:
     final: float
     timescale: int
     cooldown: int
+    drops: tuple[int, ...] = ()
     head_first: int = 0
 
     @classmethod
@@ -53,6 +55,7 @@ class Schedule:
             final=config.final,
             timescale=steps("timescale"),
             cooldown=steps("cooldown"),
+            drops=tuple(round(share * steps("duration")) for share in config.drops),
             head_first=alone,
         )
 
@@ -61,7 +64,8 @@ class Schedule:
         if step < self.head_first:
             return 1.0
         if self.head_first:
-            rest = replace(self, total=self.total - self.head_first, head_first=0)
+            drops = tuple(drop - self.head_first for drop in self.drops)
+            rest = replace(self, total=self.total - self.head_first, drops=drops, head_first=0)
             return rest.factor(step - self.head_first)
         if step < self.warmup:
             return step / self.warmup
@@ -70,5 +74,7 @@ class Schedule:
             return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
         if self.decay == "linear":
             return self.final + (1 - self.final) * (1 - progress)
+        if self.decay == "step":  # the update after a drop is the last at the old rate, as in the authors' code
+            return float(0.1 ** sum(step > drop for drop in self.drops))
         held = 1.0 if self.decay == "constant" else 1 / math.sqrt(1 + (step - self.warmup) / self.timescale)
         return held * min(1.0, (self.total - step) / self.cooldown) if self.cooldown else held

@@ -6,7 +6,7 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def read(path: str | Path) -> Pretrained:
         DataError: the layout is not known, a file is damaged, or a tensor's name has no meaning here.
     """
     by_timm = adapted.is_name(path)
-    source = adapted.fetched(str(path)) if by_timm else located(path)
+    source = adapted.fetched(str(path).lower()) if by_timm else located(path)
     if not source.exists():
         near = nearest_path(source, _may_hold_weights)
         raise MissingInputError(
@@ -96,11 +96,11 @@ def read(path: str | Path) -> Pretrained:
     stored = open_stored(file)
     name = next((name for name, layout in LAYOUTS.items() if layout.recognises(stored, config)), None)
     if name is None:
-        raise DataError(f"{beside if config else file} is of no known layout: {', '.join(LAYOUTS)} can be read.")
+        raise DataError(_unknown(stored, config, beside))
     by_transformers = name == "huggingface" and adapted.takes(config)
     try:
         if by_timm:
-            described = adapted.of_timm(str(path), stored, config)
+            described = adapted.of_timm(str(path).lower(), stored, config)
         elif by_transformers:
             described = adapted.of_transformers(config, file.parent)
         else:
@@ -199,6 +199,15 @@ def _zero_head(like: nn.Module, bias: float) -> nn.Linear:
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, bias)
     return head
+
+
+def _unknown(stored: Stored, config: Mapping[str, Any], beside: Path) -> str:
+    """A file that can be read, but is nobody's: its own words, to be told apart from a damaged one."""
+    names = list(stored.shapes)
+    own = f"its tensors have names like {', '.join(f'{name:.60}' for name in names[:3])}"
+    if config:
+        own += f", and the settings in {beside} are {', '.join(f'{name:.40}' for name in list(config)[:3])}"
+    return f"{stored.path} can be read, but is of no known layout ({own}): {', '.join(LAYOUTS)} can be read."
 
 
 def _as_name(words: str | Path) -> str:

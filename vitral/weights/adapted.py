@@ -57,7 +57,7 @@ class InMemory:
 
 def is_name(words: str | Path) -> bool:
     """Whether these name a model of another library, and not a path that exists."""
-    return adapter.WORDS.fullmatch(str(words)) is not None and not Path(words).exists()
+    return adapter.WORDS.fullmatch(str(words).lower()) is not None and not Path(words).exists()
 
 
 def fetched(words: str) -> Path:

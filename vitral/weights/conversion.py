@@ -84,11 +84,19 @@ class WriteReport:
 
 
 def _said(changed: Sequence[tuple[str, str, str]]) -> list[str]:
-    slightly = ", with which scores differ slightly"
     return [
-        f"{what} was {before} and reads as {after} there{slightly if what in EPSILONS else ''}"
+        f"{what}: {before} in the original, {after} in what was written{_weight(what)}"
         for what, before, after in changed
     ]
+
+
+def _weight(what: str) -> str:
+    """What hangs on a field that was written otherwise."""
+    if what in EPSILONS:
+        return ", with which scores differ slightly"
+    if what == "position_resize":
+        return ", which matters at other image sizes"
+    return ", which matters in further training alone" if what in TRAINING_ONLY else ""
 
 
 def layout_named(words: str) -> str:
@@ -186,7 +194,7 @@ def _measured(before: Pretrained, after: Pretrained) -> tuple[dict[str, Any], li
     if (old.multi_label, old.preprocessing) == (new.multi_label, new.preprocessing):
         return before.metrics, []
     kept = {name: value for name, value in before.metrics.items() if name != "calibration"}
-    return kept, [("the calibration of the probabilities", "there", "none, as it holds no more,")]
+    return kept, [("calibration of the probabilities", "fitted", "none, as it holds no more")]
 
 
 def _require_same_scores(network: Network, again: Network, layout: str) -> None:

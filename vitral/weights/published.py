@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from vitral.catalogue import PUBLISHED, SOURCES
 from vitral.errors import UsageError
-from vitral.models import VARIANTS
+from vitral.models import VARIANTS, named
 from vitral.registry import look_up
 from vitral.weights.sources import google, hugging_face
 from vitral.weights.sources.cache import cache_folder, kept
@@ -55,8 +55,8 @@ def located(words: str | Path, progress: Progress | None = None) -> Path:
 
 def is_name(words: str | Path) -> bool:
     """Whether these are a model's name, and not a path that exists."""
-    named = str(words) in VARIANTS or re.fullmatch(NAME, str(words)) is not None
-    return named and not Path(words).exists()
+    is_ours = named(str(words)) in VARIANTS or re.fullmatch(NAME, str(words)) is not None
+    return is_ours and not Path(words).exists()
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
@@ -66,9 +66,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         UsageError: no weights are published under that name.
         UnavailableError: they are not on this machine and cannot be fetched; says which files to place where.
     """
+    name = named(name)
     if name in SOURCES:
         raise UsageError(f"the name {name} alone fetches nothing: name the weights themselves, {SOURCES[name]}.")
-    identifier = look_up("published model", name, PUBLISHED)
+    identifier = look_up("published model", name, PUBLISHED, "vitral models")
     return hugging_face.repository(identifier, "main", f"the weights of {name}", progress or to_stderr())
 
 

@@ -80,7 +80,7 @@ def written(config: ViTConfig, headless: bool) -> dict[str, Any]:
     if config.pool != "token" or config.positions != "learned":
         raise UsageError(
             f"Transformers' ViT has a class token and learned positions, this one pool {config.pool!r} and positions "
-            f"{config.positions!r}: choose another layout."
+            f"{config.positions!r}: choose timm, whose folders Transformers opens too where timm is installed."
         )
     if config.representation_size is not None and not headless:
         raise UsageError("Transformers' ViT classifier has no pre-logits layer, this one has: choose another layout.")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vitral.errors import DataError, UsageError
-from vitral.registry import look_up
+from vitral.registry import look_up, spelled
 from vitral.weights.sources.cache import cache_folder, kept
 from vitral.weights.sources.download import Progress
 
@@ -42,7 +42,7 @@ def fetch(words: str, progress: Progress) -> Path | None:
         UsageError: there is none of that name; the nearest are given. UnavailableError: it cannot be fetched.
     """
     if words.startswith("bit/"):
-        name = look_up("published BiT model", words.removeprefix("bit/"), BIT)
+        name = look_up("published BiT model", spelled(words.removeprefix("bit/"), BIT), BIT)
         return _kept("bit_models", f"{name}.npz", f"the file of {words}", progress)
     if words.startswith("augreg/"):
         match = re.fullmatch(AUGREG, words)
@@ -51,7 +51,11 @@ def fetch(words: str, progress: Progress) -> Path | None:
         index = _kept("vit_models/augreg", "index.csv", "the authors' list of models", progress)
         try:
             with index.open(newline="", encoding="utf-8") as file:
-                name = chosen(csv.DictReader(file), match["model"].replace("ViT-", ""), int(match["side"] or 224))
+                name = chosen(
+                    csv.DictReader(file),
+                    re.sub("vit-", "", match["model"], flags=re.IGNORECASE),
+                    int(match["side"] or 224),
+                )
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             if isinstance(error, UsageError):
                 raise
@@ -77,6 +81,7 @@ def chosen(rows: Iterable[Mapping[str, str]], model: str, side: int) -> str:
     """
     wide = [row for row in rows if row["ds"] == "i21k"]
     of_model = {row["name"]: None for row in wide}
+    model = spelled(model, of_model)
     look_up("AugReg model", model, of_model)
     before = max((row for row in wide if row["name"] == model), key=lambda row: _score(row["final_val"]))
     tuned = [

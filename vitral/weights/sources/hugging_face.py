@@ -60,7 +60,7 @@ def repository(identifier: str, revision: str, what: str, progress: Progress) ->
     folder = cache_folder() / (identifier.replace("/", "--") + ("" if revision == "main" else f"--{revision}"))
     if all((folder / name).is_file() for name in (FILES[0], OLDER)) or all((folder / n).is_file() for n in FILES):
         return folder
-    place = f"place {' and '.join(FILES)} of {identifier} in {folder}, or give --model FOLDER."
+    place = f"place {' and '.join(FILES)} of {identifier} in {folder}, or name a folder of weights instead."
     hub = _hub()
     if hub is not None and (found := _by_hub(hub, identifier, revision, what, place)):
         return found

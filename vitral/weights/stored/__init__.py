@@ -59,7 +59,7 @@ def open_stored(path: Path) -> Stored:
             headed = start[8:9] == b"{"  # safetensors begins with a length of eight bytes, whatever they look like
             zipped = [info.filename for info in members_of(file)] if start[:2] == b"PK" and not headed else None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}): copy or download it again.") from error
+        raise DataError(f"{path} cannot be read ({error}): it is damaged; copy or download it again.") from error
     if start == POINTER:
         raise DataError(f"{path} is git's note of a large file, not the file: run git lfs pull, or download it.")
     if zipped is not None:

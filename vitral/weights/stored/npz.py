@@ -93,7 +93,10 @@ class NpzFile:
         return tensor.permute(*reversed(range(tensor.ndim))).contiguous() if member.fortran else tensor
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self.path} cannot be read as .npz ({error}): copy or download it again.")
+        return DataError(
+            f"{self.path} cannot be read as .npz ({error}): it is damaged, or of another kind; copy or download it "
+            f"again."
+        )
 
 
 def _member(file: BinaryIO, info: zipfile.ZipInfo) -> Member:

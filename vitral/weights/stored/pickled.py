@@ -44,6 +44,10 @@ SECONDS = 60.0
 """Time that it has, beside a second for every 10 MB."""
 
 
+class AnotherPickleError(ValueError):
+    """A pickle that torch.save did not write."""
+
+
 class PickledFile:
     """An opened .pth file; see `vitral.weights.stored.Stored`.
 
@@ -72,8 +76,13 @@ class PickledFile:
         try:
             check(self.path)
             size = self.path.stat().st_size
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except AnotherPickleError as error:
             raise self._refused(str(error)) from error
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{self.path} cannot be read as .pth ({error}): it is damaged, or of another kind; copy or download it "
+                f"again."
+            ) from error
         found = {str(Path(str(module.__file__)).parents[1]) for module in (torch, safetensors)}
         words = [sys.executable, "-I", "-W", "ignore", str(PROGRAM), str(self.path.resolve()), str(target)]
         kept = {name: os.environ[name] for name in KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
@@ -111,4 +120,4 @@ def check(path: Path) -> None:
                 for _ in unpacked(file, info):
                     pass
         elif start[2:] != MAGIC[2:]:  # what stands before is the version of pickling
-            raise ValueError("torch.save did not write it")
+            raise AnotherPickleError("torch.save did not write it")

@@ -106,7 +106,10 @@ class SafetensorsFile:
 
     def _damaged(self, error: Exception) -> DataError:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        return DataError(f"{self.path} cannot be read as safetensors ({reason}): copy or download it again.")
+        return DataError(
+            f"{self.path} cannot be read as safetensors ({reason}): it is damaged, or of another kind; copy or "
+            f"download it again."
+        )
 
 
 def _state(descriptor: int) -> tuple[int, ...]:

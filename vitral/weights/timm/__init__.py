@@ -158,7 +158,7 @@ def entries(config: Any, stored: Stored | None) -> list[Entry]:
 
 
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
-    """Write what `timm.create_model("local-dir:FOLDER", pretrained=True)` opens.
+    """Write what `timm.create_model("local-dir:FOLDER", pretrained=True)` opens, and Transformers' Auto classes by it.
 
     Raises:
         UsageError: timm has no such model.
@@ -180,10 +180,12 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
         "interpolation": preprocessing.interpolation,
         **crop,
         "num_classes": rows,
-        **({"label_names": list(described.classes)} if described.classes else {}),
-        **({"label_descriptions": described.descriptions} if described.descriptions else {}),
     }
-    whole = {"architecture": name, "num_classes": rows, "pretrained_cfg": published}
+    whole: dict[str, Any] = {"architecture": name, "num_classes": rows, "pretrained_cfg": published}
+    if described.classes:  # beside "pretrained_cfg", where Transformers looks for them too
+        whole["label_names"] = list(described.classes)
+    if described.descriptions:
+        whole["label_descriptions"] = described.descriptions
     arguments = {"img_size": list(config.image_size)} if hasattr(config, "patch_size") else {}
     arguments |= ARGUMENTS.get(family_of(config), lambda _: {})(config)
     whole["model_args"] = arguments

@@ -1,0 +1,49 @@
+"""What a recipe is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vitral.config import Duration, RunConfig
+from vitral.presets import Decision, Facts
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the authors tried before they chose: every rate, with every length (duration and warm-up) where any are
+    named, else with the recipe's own."""
+
+    rates: tuple[float, ...]
+    lengths: tuple[tuple[Duration, Duration], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where a run starts from.
+
+    Attributes:
+        source: table or section of a paper, with its arXiv number.
+        expected: the published score that the recipe should reach, and on what.
+        config: the values; or
+        choose: facts about the data -> the values and one sentence for each choice.
+        grid: what `--lr-grid` tries.
+        note: what else the source says.
+    """
+
+    source: str
+    expected: str
+    config: RunConfig | None = None
+    choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
+    grid: Grid | None = None
+    note: str = ""
+
+
+def epochs(amount: float) -> Duration:
+    """So many passes over the training pictures."""
+    return Duration(amount, "epochs")
+
+
+def steps(amount: float) -> Duration:
+    """So many updates."""
+    return Duration(amount, "steps")
