@@ -133,6 +133,23 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adaptation (arXiv 2106.09685): attention matrices learn small updates; else only the head learns."""
+
+    rank: Annotated[int, "LoRA: rank of the update that an attention matrix learns beside fixed weights; 0 is off"] = 0
+    alpha: Annotated[float | None, "the update is scaled by alpha / rank; default: the rank"] = None
+    matrices: Annotated[
+        tuple[Literal["q", "k", "v", "out"], ...],
+        "which learn: q, k, v, and out, which follows attention (section 7.1 of the paper: q and v)",
+    ] = ("q", "v")
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rank <= 4096, f"rank must be 0 to 4096, not {self.rank}")
+        require(self.alpha is None or 0 < self.alpha <= 1e6, f"alpha must be above 0, not {self.alpha}")
+        require(len(self.matrices) > 0, "matrices must name at least one of q, k, v, out")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where the pictures are and how they are read."""
 
@@ -232,6 +249,7 @@ class OptimizerConfig:
     beta1: Annotated[float, "of adam and adamw"] = 0.9
     beta2: Annotated[float, "of adam and adamw"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
+    find_rate: Annotated[bool, "find the learning rate by a sweep of rising rates before the run"] = False
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:
@@ -263,6 +281,9 @@ class ScheduleConfig:
     drops: Annotated[
         tuple[float, ...], "of step: shares of the run, like 0.3,0.6,0.9, after each of which the rate is a tenth"
     ] = ()
+    head_first: Annotated[
+        Duration, "at first only the head learns, at the peak rate, over this long (arXiv 2202.10054)"
+    ] = Duration(0, "steps")
 
     def __post_init__(self) -> None:
         require(
@@ -319,8 +340,15 @@ class TrainingConfig:
     """The loop."""
 
     batch_size: Annotated[int, "pictures per optimizer step, over all devices"] = 128
-    micro_batch_size: Annotated[int | None, "pictures per forward pass; default: the whole batch"] = None
-    precision: Annotated[Literal["float32", "bfloat16"] | None, "default: bfloat16 on a GPU, float32 on a CPU"] = None
+    micro_batch_size: Annotated[
+        int | None,
+        "pictures per forward pass; default: what fits, at best the whole batch. Parts add up to the batch's gradient, "
+        "to rounding; dropout draws, and batch norm averages, part by part",
+    ] = None
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        "default: bfloat16 on a GPU; on a CPU float32, or what a short trial says when pretrained weights are adapted",
+    ] = None
     average: Annotated[float, "decay of the running average of the weights that is evaluated and kept; 0 is off"] = 0.0
     seed: Annotated[int, "of the initial weights, the order, the crops and the dropout"] = 0
     evaluate_every: Annotated[Duration, "on the validation split"] = Duration(1, "epochs")
@@ -377,6 +405,7 @@ class RunConfig:
     recipe: Annotated[str, "the recipe that the other values started from"] = ""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -390,6 +419,10 @@ class RunConfig:
         require(
             not self.data.multi_label or self.loss.name == "sigmoid",
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
+        )
+        require(
+            not self.lora.rank or self.model.weights not in (None, "none"),
+            "LoRA learns beside pretrained weights: name them with --model, or leave --lora out.",
         )
         fitting = ("top1", "mean_average_precision") if self.data.multi_label else ("top1", "loss", "balanced_accuracy")
         require(

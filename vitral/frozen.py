@@ -55,9 +55,10 @@ class FrozenSession(Session):
     network: Network | None = None
     rows: dict[str, Rows] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.autocast = False  # the head learns from the numbers that it will be asked with
+    @property
+    def autocast(self) -> bool:
+        """Never: the head learns from the numbers that it will be asked with."""
+        return False
 
     def prepare(self) -> bool:
         """Send the pictures through the network that have not been; `False` if interrupted."""

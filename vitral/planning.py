@@ -73,10 +73,12 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
     config = _settle_sizes(config, words, pretrained)
-    if (
-        config.training.precision is None
-    ):  # written down: a resume on the other kind of device is told, and can ask for it
+    if config.optimizer.find_rate and "optimizer.learning_rate" in words:
+        raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
+    # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
+    if config.training.precision is None and (on_gpu or pretrained is None):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
+        decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     if config.training.patience and VALIDATION not in dataset.splits:
         raise UsageError(
             "training.patience looks at validation pictures, and there are none: hold some out, or drop it."
@@ -147,10 +149,13 @@ def _ask(
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
         patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
+        lora=bool(override(base.lora, _section(words, "lora.")).rank),
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
     config, said = recipe.choose(facts)
-    return config, [reason for setting, reason in said if setting not in words]
+    finds = override(base.optimizer, {"find_rate": words.get("optimizer.find_rate", False)}).find_rate
+    found = {"optimizer.learning_rate"} if finds else set()
+    return config, [reason for setting, reason in said if setting not in words.keys() | found]
 
 
 def _from_weights(config: RunConfig, pretrained: Pretrained) -> RunConfig:

@@ -4,6 +4,7 @@ runs/NAME/config.json         the RunConfig
           environment.json    versions, command, what was decided and why
           data.json           fingerprint of each split, class names
           metrics.jsonl       loss, top-1, learning rate; the same bytes after any number of restarts
+          learning_rates.json the curve of `--find-lr`
           speed.jsonl         images per second, share of time spent waiting for data
           checkpoints/        see vitral.training.checkpoint
           model/              the best model so far, see vitral.weights.folder
@@ -14,7 +15,8 @@ runs/NAME/config.json         the RunConfig
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,18 +31,21 @@ from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, trust
 from vitral.gallery import gallery
 from vitral.models import Network, build_network, family_of
+from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
-from vitral.run_folder import alone, finished_step, open_folder, require_space
+from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
-from vitral.training import checkpoint
+from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average
 from vitral.training.distillation import Teacher
+from vitral.training.head_first import HeadFirst
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
+from vitral.trials import SWEEP, try_out
 from vitral.weights import build
 
 
@@ -76,6 +81,7 @@ def go_on(
 ) -> Result:
     """`start` in a folder that the caller holds already."""
     with Interrupt() as interrupt:
+        plan = settled(plan, folder)
         resumed = open_folder(plan, folder, command)
         done = resumed and finished_step(folder, plan)
         if done and not measure_again:
@@ -89,42 +95,37 @@ def go_on(
     return Result(folder, folder / "model", metrics, finished, interrupt.received and int(interrupt.received))
 
 
+def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | None]:
+    """What `start` would do, trials for precision and memory included; nothing is written and nothing learns.
+
+    Returns:
+        the complete configuration (a learning rate that is still to be found is the recipe's), and the step that a
+        run which is there already would go on at.
+    """
+    plan = settled(plan, folder)
+    quiet = override(plan.config, {"runtime.tensorboard": False})
+    progress, session, schedule = _prepared(replace(plan, config=quiet), folder, screen, lambda: False)
+    saved = checkpoint.load_latest(folder / "checkpoints") if resumes(plan, folder) else None
+    if saved is None:
+        session.config = override(quiet, {"optimizer.find_rate": False})
+        try_out(progress, session, schedule.total * quiet.training.batch_size)
+        if quiet.optimizer.find_rate:
+            screen.decide("the learning rate will be found by a sweep before the first step")
+    changed = {"runtime.tensorboard": plan.config.runtime.tensorboard, "optimizer.find_rate": quiet.optimizer.find_rate}
+    step = None if saved is None else int(saved.state["progress"]["step"])
+    return override(session.config, changed), step
+
+
 def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Interrupt) -> bool:
-    config, dataset = plan.config, plan.dataset
-    for sentence in plan.decisions:
-        screen.decide(sentence)
-    for sentence in plan.warnings:
-        screen.warn(sentence)
-    device = choose_device(config.runtime.device)
-    network = _network(plan, screen).to(device)
-    for sentence in _frozen(_freeze(network, config)):
-        screen.decide(sentence)
-    teacher = _teacher(plan, device, screen)
-    forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
-    kind: Any = Session
-    if frozen.applies(config, network):
-        screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
-        forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
-    progress = _progress(network, config)
-    schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
-    require_space(folder, progress, config)
-    session = kind(
-        config=config,
-        dataset=dataset,
-        folder=folder,
-        cadence=_cadence(config, schedule, dataset),
-        device=device,
-        screen=screen,
-        stopped=interrupt,
-        forward=torch.compile(forward) if config.training.compile else forward,
-        save_best=lambda model: _save(model, folder, plan),
-        descriptions=_descriptions(plan),
-        teacher=teacher,
-    )
+    progress, session, schedule = _prepared(plan, folder, screen, interrupt)
+    require_space(folder, progress, plan.config)
+    session.record = lambda changed: record(folder, changed)
     _take_up(progress, session, screen, resumed)
     try:
         finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
-        finished = finished and _train(progress, session, schedule, config)
+        if finished and progress.step == 0:
+            try_out(progress, session, schedule.total * plan.config.training.batch_size)
+        finished = finished and _train(progress, session, schedule)
         finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
@@ -134,8 +135,50 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
     return finished
 
 
-def _train(progress: Progress, session: Session, schedule: Schedule, config: RunConfig) -> bool:
-    if config.optimizer.name == "lbfgs":
+def _prepared(
+    plan: Plan, folder: Path, screen: Screen, stopped: Callable[[], bool]
+) -> tuple[Progress, Session, Schedule]:
+    """The parts of a run, before its first step; says what was decided."""
+    config, dataset = plan.config, plan.dataset
+    for sentence in plan.decisions:
+        screen.decide(sentence)
+    for sentence in plan.warnings:
+        screen.warn(sentence)
+    device = choose_device(config.runtime.device)
+    network = _network(plan, screen).to(device)
+    for sentence in _frozen(_freeze(network, config)):
+        screen.decide(sentence)
+    if config.lora.rank:
+        screen.decide(lora.adapt(network, config.lora, config.training.seed))
+    teacher = _teacher(plan, device, screen)
+    forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
+    kind: Any = Session
+    if frozen.applies(config, network):
+        screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
+        forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
+    progress = _progress(network, config)
+    schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
+    session = kind(
+        config=config,
+        dataset=dataset,
+        folder=folder,
+        cadence=_cadence(config, schedule, dataset),
+        device=device,
+        screen=screen,
+        stopped=stopped,
+        forward=torch.compile(forward) if config.training.compile else forward,
+        save_best=lambda model: _save(model, folder, plan),
+        descriptions=_descriptions(plan),
+        teacher=teacher,
+        discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
+        head_first=HeadFirst(network, schedule.head_first) if schedule.head_first else None,
+    )
+    return progress, session, schedule
+
+
+def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
+    optimizer = session.config.optimizer
+    if optimizer.name == "lbfgs":
         return frozen.solve(progress, session)
     batches = session.batches(progress.step)
     try:
@@ -144,8 +187,8 @@ def _train(progress: Progress, session: Session, schedule: Schedule, config: Run
             batches,
             session,
             session.cadence,
-            lambda step: config.optimizer.learning_rate * schedule.factor(step),
-            config.optimizer.clip_norm,
+            lambda step: optimizer.learning_rate * schedule.factor(step),
+            optimizer.clip_norm,
         )
     finally:
         batches.close()  # type: ignore[attr-defined]
@@ -158,6 +201,7 @@ def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool
     if saved is None:
         for records in (session.metrics, session.speeds):
             records.cut(0)
+        (session.folder / SWEEP).unlink(missing_ok=True)
         return
     for name in saved.rejected:
         screen.warn(f"checkpoint {name} is not whole; going on from the one before it.")

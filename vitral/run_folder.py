@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.files import replace_durably
-from vitral.overrides import differences, from_json, to_json
+from vitral.overrides import differences, from_json, override, to_json
 from vitral.planning import Plan, model_words
 from vitral.serving.predictor import choose_device
 from vitral.training.loop import Progress
@@ -29,6 +30,7 @@ from vitral.weights.folder import recover
 
 MAY_CHANGE = (
     "runtime.", "data.path", "data.image_folder", "data.max_pixels", "data.on_bad_image", "training.keep_checkpoints",
+    "training.micro_batch_size",
 )  # fmt: skip
 """Settings that change no step that has been made: a run may go on with other values of them."""
 
@@ -39,21 +41,30 @@ OF_A_SWEEP = {"sweep", "features"}
 """What a sweep writes before its final run begins."""
 
 
+def resumes(plan: Plan, folder: Path) -> bool:
+    """Whether the folder already holds this run.
+
+    Raises:
+        UsageError: it holds another one; the difference is shown.
+    """
+    if not _begun(folder) or not _has_steps(folder):  # then nothing is lost, and a mistyped option may be mended
+        return False
+    try:
+        before = json.loads((folder / "config.json").read_text())
+        old = json.loads((folder / "data.json").read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
+    require_same(plan.config, described(plan.dataset), folder, before, old)
+    return True
+
+
 def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     """Write what the run is; `True` if the folder already holds the same run."""
-    data = described(plan.dataset)
-    resumed = _begun(folder) and (any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists())
     recover(folder / "model")
-    if resumed:  # without a checkpoint nothing is lost, and a mistyped option may be mended
-        try:
-            before = json.loads((folder / "config.json").read_text())
-            old = json.loads((folder / "data.json").read_text())
-        except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
-        require_same(plan.config, data, folder, before, old)
+    resumed = resumes(plan, folder)
     try:
         for name, value in (
-            ("data.json", data),
+            ("data.json", described(plan.dataset)),
             ("environment.json", _environment(plan, command)),
             ("config.json", to_json(plan.config)),
         ):
@@ -61,6 +72,40 @@ def open_folder(plan: Plan, folder: Path, command: tuple[str, ...]) -> bool:
     except OSError as error:
         raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
     return resumed
+
+
+def record(folder: Path, config: RunConfig) -> None:
+    """Write down what a running run is, after a trial or memory that ran out has changed it."""
+    try:
+        replace_durably(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder} ({error.strerror}): free some space and start again.") from error
+
+
+def settled(plan: Plan, folder: Path) -> Plan:
+    """The plan with what trials of an earlier start in `folder` chose: a resume must not choose otherwise.
+
+    Of two sizes of micro-batches the smaller holds: the other may be what memory was not enough for.
+    """
+    if not _begun(folder) or not _has_steps(folder):
+        return plan
+    try:
+        before = from_json(RunConfig, json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return plan  # refused with its reason when the folder is opened
+    chosen: dict[str, object] = {}
+    sizes = [size for c in (before, plan.config) if (size := c.training.micro_batch_size) is not None]
+    if sizes:
+        chosen["training.micro_batch_size"] = min(*sizes, plan.config.training.batch_size)
+    if plan.config.training.precision is None:
+        chosen["training.precision"] = before.training.precision
+    if plan.config.optimizer.find_rate and before.optimizer.find_rate:
+        chosen["optimizer.learning_rate"] = before.optimizer.learning_rate
+    return replace(plan, config=override(plan.config, chosen))
+
+
+def _has_steps(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("step-*")) or (folder / "model").exists()
 
 
 def _begun(folder: Path) -> bool:

@@ -28,9 +28,11 @@ from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
+from vitral.overrides import override
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint
+from vitral.training import checkpoint, lora, memory
 from vitral.training.distillation import build_distillation
+from vitral.training.head_first import HeadFirst
 from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
@@ -43,7 +45,8 @@ MAX_FAILED_SAVES = 3
 class Session:
     """Implements `vitral.training.loop.Hooks` for pictures of a `Dataset`.
 
-    `forward` gives scores; with a `teacher`, both scores of `Network.both_scores`.
+    `forward` gives scores; with a `teacher`, both scores of `Network.both_scores`. `discard` drops gradients;
+    `record` is told when memory made `config` another one.
     """
 
     config: RunConfig
@@ -57,6 +60,9 @@ class Session:
     save_best: Callable[[Model], None]
     descriptions: dict[str, str]
     teacher: Callable[[Tensor], Tensor] | None = None
+    discard: Callable[[], object] = lambda: None
+    record: Callable[[RunConfig], object] = lambda _: None
+    head_first: HeadFirst | None = None
 
     def __post_init__(self) -> None:
         self.metrics = JsonLines(self.folder / "metrics.jsonl")
@@ -70,7 +76,6 @@ class Session:
         self.speed, self.recent = Speed(), Speed()
         self.failed_saves = 0
         self.last_line = ""
-        self.autocast = self.config.training.precision == "bfloat16"
 
     # Data ----------------------------------------------------------------------------------------
 
@@ -95,21 +100,43 @@ class Session:
     # Hooks ---------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Forward and backward in micro-batches; gradients are those of the batch's mean loss."""
+        """Forward and backward in micro-batches; gradients are those of the batch's mean loss.
+
+        Where memory runs out, the step is made again in micro-batches of half the size, and all later ones too.
+        """
         self._account_for(batch)
         if not len(batch):  # all of it left out: no gradient, so no update
             return torch.zeros(()), torch.zeros(())
-        config = self.config
-        torch.manual_seed(step_seed(config.training.seed, step))
-        images = self.inputs(batch)
-        labels = [self.train_split.labels[sample] for sample in batch.samples]
-        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
-        if config.augmentation.mixup or config.augmentation.cutmix:
-            rng = batch_generator(config.training.seed, step)
-            images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        if self.head_first:
+            self.head_first(step)
+        while True:
+            try:
+                return self._forward_and_backward(batch, step)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error) or self._micro_batch(batch) == 1:
+                    raise
+            self._halve(self._micro_batch(batch))  # outside of the handler, which holds on to what should be freed
+
+    def _micro_batch(self, batch: Batch) -> int:
+        return min(self.config.training.micro_batch_size or len(batch), len(batch))
+
+    def _halve(self, size: int) -> None:
+        half = memory.halved(size)
+        self.discard()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.config = override(self.config, {"training.micro_batch_size": half})
+        self.screen.end_progress()
+        self.screen.warn(
+            f"{size} pictures at once are too many for the memory: from now on batches go in parts of {half}."
+        )
+        self.record(self.config)
+
+    def _forward_and_backward(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        images, wanted = self._mixed(batch, step)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
-        size = config.training.micro_batch_size or len(images)
+        size = self._micro_batch(batch)
         for part, aim in zip(images.split(size), wanted.split(size), strict=True):
             logits, losses = self._learn(part, aim)
             loss = losses.sum()
@@ -118,10 +145,37 @@ class Session:
             right += hits(logits, aim).sum()
         return total, right
 
+    @property
+    def autocast(self) -> bool:
+        """Whether products are made in bfloat16."""
+        return self.config.training.precision == "bfloat16"
+
+    @property
+    def whole_step(self) -> int:
+        """A step in which everything learns that ever does."""
+        return self.head_first.steps if self.head_first else 0
+
+    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """What `forward` takes [n, ...] and targets [n, classes] of a step; random numbers are the step's."""
+        config = self.config
+        torch.manual_seed(step_seed(config.training.seed, step))
+        images = self.inputs(batch)
+        labels = [self.train_split.labels[sample] for sample in batch.samples]
+        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        if config.augmentation.mixup or config.augmentation.cutmix:
+            rng = batch_generator(config.training.seed, step)
+            images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
+        return images, wanted
+
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
         return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
+
+    def kept_bytes(self, batch: Batch) -> int:
+        """Bytes that a forward pass of the whole batch keeps for the backward pass."""
+        images, wanted = self._mixed(batch, self.whole_step)
+        return memory.saved_bytes(lambda: self._learn(images, wanted))
 
     def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
@@ -235,7 +289,11 @@ class Session:
         """The model to evaluate and keep."""
         network: Any = progress.evaluation_model
         return Model(
-            network, self.config.preprocessing, self.dataset.classes, self.descriptions, self.dataset.multi_label
+            lora.merged(network),
+            self.config.preprocessing,
+            self.dataset.classes,
+            self.descriptions,
+            self.dataset.multi_label,
         )
 
     def checkpoint(self, progress: Progress, final: bool) -> None:

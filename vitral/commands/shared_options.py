@@ -18,6 +18,8 @@ SHORT = {
     "--image-size": "model.image_size",
     "--seed": "training.seed",
     "--freeze": "model.freeze",
+    "--lora": "lora.rank",
+    "--find-lr": "optimizer.find_rate",
     "--precision": "training.precision",
     "--device": "runtime.device",
     "--workers": "runtime.workers",

@@ -12,7 +12,8 @@ from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SH
 from vitral.console import Screen
 from vitral.errors import UsageError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # --help answers without torch
+    from vitral.config import RunConfig
     from vitral.planning import Plan
     from vitral.run import Result
 
@@ -27,6 +28,7 @@ def options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument("--model", help=f"what to start from: {MODEL}")
     parser.add_argument("--recipe", default=recipe, help=f"a name from `vitral recipes` (default: {recipe})")
     parser.add_argument("--out", help="folder of the run (default: runs/VERB-PICTURES)")
+    parser.add_argument("--dry-run", action="store_true", help="show every choice and its reason, and train nothing")
     parser.add_argument("--epochs", type=float, help="length of the run in passes over the training pictures")
     parser.add_argument("--steps", type=float, help="length of the run in optimizer steps")
     parser.add_argument("--on-bad-image", dest="data.on_bad_image", default=argparse.SUPPRESS, metavar="fail|skip",
@@ -64,6 +66,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     """Plan and run; the document names the model folder and holds the final metrics."""
     from vitral.datasets.named import split_name
     from vitral.planning import plan
+    from vitral.run import preview
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
@@ -83,6 +86,8 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    if arguments.dry_run:
+        return 0, _show(planned, *preview(planned, folder, screen), folder, screen)
     result, table = _train(planned, folder, screen, arguments, bool(length or "schedule.duration" in words))
     swept = {} if table is None else {"sweep": {name: table[name] for name in ("metric", "tried", "chosen")}}
     if not result.finished:
@@ -145,23 +150,53 @@ def _kept(metrics: dict[str, Any], chief: str) -> str:
     return f"best at step {best} of {last}, validation {name} {shown}: the weights of that step are kept"
 
 
+def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:
+    """Print what a run would be; returns the document."""
+    from vitral.config import RunConfig
+    from vitral.overrides import to_json, values
+
+    usual, chosen = values(RunConfig()), values(config)
+    shown = {name: value for name, value in chosen.items() if name in SHORT.values() or value not in (usual[name], "")}
+    screen.table(("setting", "value"), [(name, _said(value)) for name, value in shown.items()])
+    where = f"the run in {folder} would go on at step {step}" if step is not None else f"{folder} would hold the run"
+    screen.result(f"nothing was trained: {where}")
+    return {
+        "run": str(folder),
+        "step": step,
+        "config": to_json(config),
+        "decisions": list(planned.decisions),
+        "warnings": list(planned.warnings),
+    }
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value.amount:.6g} {value.unit}" if hasattr(value, "unit") else str(value)
+
+
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
     """Weights for a fine-tuning that names none: what the run began with, else published ones, if they can be had."""
     from vitral.errors import VitralError
+    from vitral.presets import start_from
     from vitral.run_folder import weights_begun_with
     from vitral.serving.predictor import choose_device
+    from vitral.training.memory import memory_of
     from vitral.weights.published import fetch
 
     begun, weights = weights_begun_with(folder)
     if begun:
         return {} if weights is None else {"model.weights": weights}
-    name = "ViT-Ti/16" if choose_device(device).type == "cpu" else "ViT-B/16"
+    chosen = choose_device(device)
+    name, reason = start_from(chosen.type, memory_of(chosen))
     try:
         fetch(name)
     except VitralError as error:
         screen.warn(f"{error} Until then training starts from nothing, which takes longer and ends worse.")
         return {}
-    screen.decide(f"no weights were named with --model: it starts from the published {name}")
+    screen.decide(f"no weights were named with --model: it starts from the published {name}, {reason}")
     return {"model.weights": name}
 
 

@@ -150,7 +150,7 @@ def train(
     Raises:
         NonFiniteError: the loss or the gradient norm is not finite; the update was not made.
     """
-    parameters = [parameter for parameter in progress.model.parameters() if parameter.requires_grad]
+    parameters = [parameter for group in progress.optimizer.param_groups for parameter in group["params"]]
     progress.model.train()
     finished = _boundary(progress, hooks, cadence, resuming=True)
     while finished and not cadence.is_over(progress):

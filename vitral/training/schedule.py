@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitral.config import ScheduleConfig
 
@@ -26,7 +26,7 @@ class Schedule:
         rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
         constant  1
         step      a tenth for each of the `drops` that is behind (arXiv 1912.11370)
-    The last `cooldown` steps of rsqrt and constant go linearly to 0.
+    The last `cooldown` steps of rsqrt and constant go linearly to 0. All of it begins after `head_first` steps at 1.
     """
 
     total: int
@@ -36,6 +36,7 @@ class Schedule:
     timescale: int
     cooldown: int
     drops: tuple[int, ...] = ()
+    head_first: int = 0
 
     @classmethod
     def build(cls, config: ScheduleConfig, batch_size: int, examples_per_epoch: int) -> Schedule:
@@ -45,19 +46,27 @@ class Schedule:
             duration = getattr(config, name)
             return int(duration.steps(batch_size, examples_per_epoch))
 
+        alone = min(steps("head_first"), steps("duration"))
         return cls(
             total=steps("duration"),
             # A warm-up as long as the run would never reach the peak.
-            warmup=min(steps("warmup"), steps("duration") - 1),
+            warmup=min(steps("warmup"), max(0, steps("duration") - alone - 1)),
             decay=config.decay,
             final=config.final,
             timescale=steps("timescale"),
             cooldown=steps("cooldown"),
             drops=tuple(round(share * steps("duration")) for share in config.drops),
+            head_first=alone,
         )
 
     def factor(self, step: int) -> float:
         """The factor, in [0, 1], for the update made after `step` others; the first of a warm-up has 0, as theirs."""
+        if step < self.head_first:
+            return 1.0
+        if self.head_first:
+            drops = tuple(drop - self.head_first for drop in self.drops)
+            rest = replace(self, total=self.total - self.head_first, drops=drops, head_first=0)
+            return rest.factor(step - self.head_first)
         if step < self.warmup:
             return step / self.warmup
         progress = (step - self.warmup) / max(1, self.total - self.warmup)
