@@ -76,8 +76,12 @@ def test_rates_are_tried_on_the_last_pictures_of_train() -> None:
     assert TEST not in made.splits
 
 
-def test_probes_learn_from_at_most_fifty_of_a_class() -> None:
-    made = _thinned(dataset([0] * 80 + [1] * 20))
+def test_probes_learn_from_a_part_of_large_sets_alone() -> None:
+    assert {entry.probed for entry in BENCHMARKS["transfer"].entries} == {50}
+    assert {entry.probed for entry in BENCHMARKS["vtab"].entries} == {0}
+    whole = dataset([0] * 80 + [1] * 20)
+    assert _thinned(whole, 0) is whole
+    made = _thinned(whole, 50)
     assert made.splits[TRAIN].sources == [str(i) for i in (*range(50), *range(80, 100))]
     assert made.splits[TEST] == dataset([0] * 80 + [1] * 20).splits[TEST]
 

@@ -266,7 +266,7 @@ def draining(trials: int, clients: int = 8) -> Verdict:
     forced = 0
     for _ in range(trials):
         model = StandIn(seconds=0.01)
-        with Running(start=model, drain_delay=0.3) as server:
+        with Running(start=model, drain_delay=0.5) as server:
             import signal
 
             def stop_soon(server: Running = server) -> None:

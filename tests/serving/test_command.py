@@ -48,8 +48,11 @@ def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], Client, list[st
 
 def children(pid: int) -> list[int]:
     """Processes that a process has started."""
-    lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]  # each thread has its own
-    return [int(word) for words in lists for word in words.split()]
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():  # each thread has its own
+        with contextlib.suppress(OSError):  # it has just ended
+            found += [int(word) for word in (thread / "children").read_text().split()]
+    return found
 
 
 @pytest.mark.slow

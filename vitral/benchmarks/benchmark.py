@@ -22,6 +22,7 @@ class Entry:
         where: what to put there, in words.
         recipe: key of `vitral.recipes.RECIPES` for the protocol "paper".
         rates: learning rates that it tries on `held_out` of train; of one there is nothing to try.
+        probed: training pictures of a class that probes use at most; 0 is all.
         known: a model that names these very classes is measured as it is.
         augmentation: how a training picture may be varied; settings by their names.
         real: where ReaL labels of the test pictures are, if they are in the folder of data.
@@ -34,6 +35,7 @@ class Entry:
     recipe: str = "table4-vtab"
     rates: tuple[float, ...] = (0.01,)
     held_out: float = 0.0
+    probed: int = 0
     known: bool = False
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     real: Callable[[Path], Path | None] = lambda _: None

@@ -35,9 +35,6 @@ from vitral.serving.predictor import Model
 HEADLINE = {"linear": "linear", "knn": "1nn"}
 """The number of a probe that stands for it."""
 
-MOST_PROBED = 50
-"""Training pictures of a class that probes use at most (our choice, so that they take minutes)."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -87,10 +84,10 @@ def probed(method: str) -> Measure:
     """A measure by the probe of that name."""
 
     def measure(entry: Entry, dataset: Dataset, asked: Asked) -> dict[str, Any]:
-        whole, dataset = len(dataset.splits[TRAIN]), _thinned(dataset)
+        whole, dataset = len(dataset.splits[TRAIN]), _thinned(dataset, entry.probed)
         if len(dataset.splits[TRAIN]) < whole:
             learnt = f"{len(dataset.splits[TRAIN]):,} of {whole:,} pictures"
-            asked.screen.decide(f"{entry.name}: probes learn from {learnt}, {MOST_PROBED} of each class at most")
+            asked.screen.decide(f"{entry.name}: probes learn from {learnt}, {entry.probed} of each class at most")
         model = asked.prepared(resize=asked.model.preprocessing.crop)
         asked.screen.progress(f"{entry.name}: features of {sum(map(len, dataset.splits.values())):,} pictures")
         found, tested, unreadable = probing(model, dataset, asked.workers, DataConfig().max_pixels)
@@ -247,14 +244,14 @@ def _held_out(dataset: Dataset, share: float) -> Dataset:
     return replace(dataset, splits=splits)
 
 
-def _thinned(dataset: Dataset) -> Dataset:
-    """At most `MOST_PROBED` training pictures of each class, the first ones."""
+def _thinned(dataset: Dataset, most: int) -> Dataset:
+    """At most so many training pictures of each class, the first ones; all of them if it is 0."""
     train = dataset.splits[TRAIN]
     seen: dict[tuple[int, ...], int] = {}
     kept = []
     for i, label in enumerate(train.labels):
         seen[label] = seen.get(label, 0) + 1
-        if seen[label] <= MOST_PROBED:
+        if seen[label] <= most or not most:
             kept.append(i)
     if len(kept) == len(train):
         return dataset

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vitral.commands.predictions import write_csv
 from vitral.errors import DataError, StorageError, UnavailableError, UsageError
@@ -50,10 +50,10 @@ class AnswersFile:
         self._abstains = request["abstain_below"] is not None
         self.part = path.with_name(path.name + ".part")
         self._asked = path.with_name(path.name + ".part.json")
+        self._file: BinaryIO | None = None
         try:
             self._require_same(request)
             self.done, self.bad = self._repair()
-            self._file = self.part.open("ab")
         except OSError as error:
             raise StorageError(f"cannot write {self.part} ({error.strerror}): name another file.") from error
 
@@ -95,6 +95,8 @@ class AnswersFile:
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write rows {path, predictions, features} or {path, error}; they outlive a crash of this process."""
         try:
+            if self._file is None:
+                self._file = self.part.open("ab")
             self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
             self._file.flush()
         except OSError as error:
@@ -122,7 +124,8 @@ class AnswersFile:
 
     def close(self) -> None:
         """Leave it for another time."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         with self.part.open("rb") as file:

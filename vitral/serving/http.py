@@ -36,8 +36,8 @@ from vitral.serving.process import WorkerLostError
 from vitral.serving.protocol import Protocol
 from vitral.serving.site import Site
 
-AFTER_CLOSING = 0.2
-"""Seconds for requests on connections that were accepted a moment before no more were."""
+AFTER_CLOSING = 2.0
+"""Seconds for a first request on connections that were accepted before no more were."""
 
 Say = Callable[[str], None]
 
@@ -184,14 +184,31 @@ class Life(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, answer what is there, then let uvicorn close what is left."""
+        waiting = [accepted for bound in sockets or [] for accepted in _accept_all(bound)]
         for server in self.servers:
             server.close()
-        if not self.force_exit:
-            await asyncio.sleep(AFTER_CLOSING)
+        await self._greet(waiting)
         started = time.monotonic()
         await super().shutdown(sockets)
         if time.monotonic() - started >= self.config.timeout_graceful_shutdown - 0.1:  # type: ignore[operator]
             self.forced = True
+
+    async def _greet(self, accepted: Sequence[socket.socket]) -> None:
+        """Take these connections in, and give all that have asked nothing yet some time for a first request."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+
+        for one in accepted:
+            await loop.connect_accepted_socket(protocol, one)
+        ends = loop.time() + AFTER_CLOSING
+        while not self.force_exit and loop.time() < ends:
+            await asyncio.sleep(0.05)
+            if all(getattr(connection, "cycle", None) for connection in self.server_state.connections):
+                break
 
     def _exit(self) -> None:
         self.should_exit = True
@@ -203,3 +220,12 @@ class Life(uvicorn.Server):
     def _keep(self, task: asyncio.Task[object]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _accept_all(bound: socket.socket) -> Generator[socket.socket, None, None]:
+    """The connections that wait at a listening socket: closing it would reset them."""
+    with contextlib.suppress(OSError):
+        while True:
+            accepted, _ = bound.accept()
+            accepted.setblocking(False)
+            yield accepted
