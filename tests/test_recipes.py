@@ -197,7 +197,7 @@ def test_finetune_without_weights_says_that_it_starts_from_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("pictures", "gpu", "epochs"),
-    [(20, False, 60), (600, False, 6), (4_500, False, 3), (50_000, False, 3), (50_000, True, 10), (20, True, 60)],
+    [(20, False, 60), (600, False, 6), (4_500, False, 5), (50_000, False, 3), (50_000, True, 10), (20, True, 60)],
 )
 def test_finetune_shows_few_pictures_often_and_keeps_a_cpu_from_long_runs(
     pictures: int, gpu: bool, epochs: int

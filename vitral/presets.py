@@ -190,8 +190,8 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     preprocessing = preprocessing.at_size(size)
     if facts.image_size is None and max(facts.height, facts.width) <= 64:
         preprocessing = replace(preprocessing, resize=min(size))  # the border of a tiny picture is too dear to cut off
-    # Enough to learn from few. On a GPU all of them 10 times; on a CPU 3 to 6 times, about 13,500 pictures in between.
-    usual = 10 if facts.gpu else min(6, max(3, 13_500 // facts.pictures))
+    # Enough to learn from few. On a GPU all of them 10 times; on a CPU 3 to 6 times, about 22,500 pictures in between.
+    usual = 10 if facts.gpu else min(6, max(3, 22_500 // facts.pictures))
     # Few pictures must not move the weights far from where they began: the rate shrinks as their square root.
     rate = FINETUNING_RATE * min(1.0, math.sqrt(facts.pictures / FEW))
     if facts.lora:

@@ -23,6 +23,8 @@ from vitral.files import replace_durably
 from vitral.overrides import differences, from_json, override, to_json
 from vitral.planning import Plan, model_words
 from vitral.serving.predictor import choose_device
+from vitral.training import checkpoint
+from vitral.training.log import JsonLines
 from vitral.training.loop import Progress
 from vitral.training.schedule import Schedule
 from vitral.version import VERSION
@@ -113,17 +115,27 @@ def _begun(folder: Path) -> bool:
 
 
 def finished_step(folder: Path, plan: Plan) -> int | None:
-    """The last step of a run that is trained to its end and measured on every split; `None` if anything is left."""
+    """The last step of a run that is trained to its end and measured on every split; `None` if anything is left to do,
+    or to mend."""
     config, splits = plan.config, plan.dataset.splits
     total = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN])).total
     try:
         found = json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))
         # the intervals come last: an evaluation during training writes the rest
         measured = all("intervals" in found[name] for name in (VALIDATION, TEST) if name in splits)
-        done = measured and found["step"] == total and (folder / "model" / "model.safetensors").is_file()
+        ended = found["step"] == total or found.get("stopped_early") is True
+        done = measured and ended and (folder / "model" / "model.safetensors").is_file() and _is_whole(folder)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return total if done else None
+    return int(found["step"]) if done else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the newest checkpoint is as it was written, and no line of metrics from before it is lost."""
+    saved = checkpoint.load_latest(folder / "checkpoints")
+    if saved is None or saved.rejected:
+        return False
+    return JsonLines(folder / "metrics.jsonl").size() >= int(saved.state["metrics_bytes"])
 
 
 def weights_begun_with(folder: Path) -> tuple[bool, str | None]:

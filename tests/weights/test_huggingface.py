@@ -235,7 +235,7 @@ def test_the_initial_layer_scale_stands_in_no_conversions_way(
     _, report = convert(read(tmp_path), layout, None, lambda *_: "")
     assert "layer_scale" in {what for what, _, _ in report.changed}
     slightly = [line for line in report.losses() if "scores differ slightly" in line]
-    assert ["layer_norm_eps was 1e-12" in line for line in slightly] == [True] * (name == "beit")
+    assert ["layer_norm_eps: 1e-12" in line for line in slightly] == [True] * (name == "beit")
 
 
 @pytest.mark.parametrize("eps", [1e-12, 1e-3])
