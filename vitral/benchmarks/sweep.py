@@ -104,7 +104,7 @@ def _measure(entry: Entry, protocol: str, asked: Asked) -> dict[str, Any] | None
         asked.screen.decide(sentence)
     for sentence in dataset.warnings:
         asked.screen.warn(sentence)
-    source = {"source": dataset.notes[0].split(": from ", 1)[1]} if ": from " in "".join(dataset.notes[:1]) else {}
+    source = {} if dataset.source is None else {"source": dataset.source}
     if entry.known and knows(asked.model, dataset):
         asked.screen.decide(f"{entry.name}: its classes are the model's, so the model is measured as it is")
         return as_it_is(entry, dataset, asked) | source

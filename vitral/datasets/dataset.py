@@ -50,7 +50,8 @@ class Dataset:
 
     `notes` are decisions taken while reading ("cut 10 % of train for validation"), one sentence each, for
     printing; `warnings` are problems that do not stop the work, likewise. `cut` is there if the validation split
-    was held out of train. `whole`: the data has no splits, so the one that is called test is all of it.
+    was held out of train. `whole`: the data has no splits, so the one that is called test is all of it. `source`:
+    the file or folder that a published set was found in, where it is one.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     cut: Cut | None = None
     whole: bool = False
+    source: str | None = None

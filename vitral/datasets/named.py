@@ -95,7 +95,7 @@ def read_named(name: str, folder: Path) -> Dataset | None:
         raise DataError(f"{found.where!r} names {len(classes)} classes, but {name} has {named.classes}.")
     there = {ours: theirs for ours, theirs in named.splits.items() if theirs in found.splits}
     splits = {ours: _split(found, theirs, found.splits[theirs], len(classes)) for ours, theirs in there.items()}
-    return Dataset(name, folder, classes, splits, notes=(f"{name}: from {found.where}",))
+    return Dataset(name, folder, classes, splits, notes=(f"{name}: from {found.where}",), source=found.where)
 
 
 def _split(found: Located, name: str, records: Records, classes: int) -> Split:

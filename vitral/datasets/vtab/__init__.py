@@ -157,6 +157,7 @@ def dataset_of(task: Task, found: Located, folder: Path) -> Dataset:
             for name, cut in ((TRAIN, task.train), (VALIDATION, task.validation), (TEST, task.test))
         },
         notes=(f"{task.name}: from {found.where}",),
+        source=found.where,
     )
 
 
