@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 
 from tests.pictures import picture
+from vitral.commands import doctor
 from vitral.config import Preprocessing
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.serving.predictor import Model
@@ -103,3 +106,15 @@ def test_the_installed_wheel_classifies_a_picture(wheel: Path, tmp_path: Path) -
 def test_imports_open_no_socket_and_start_no_process() -> None:
     said = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, cwd=ROOT, check=False)
     assert said.stdout.strip() == "True []", said.stdout + said.stderr
+
+
+def test_extras_that_are_named_exist_and_doctor_looks_for_all_of_them() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = [*(ROOT / "vitral").rglob("*.py"), ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for path in texts for name in re.findall(r"vitral\[([a-z,]+)\]", path.read_text(encoding="utf-8"))}
+    assert len(named) > 5
+    assert set(",".join(named).split(",")) <= set(extras)
+    packages = {re.split(r"[<>=]", requirement)[0] for extra in extras.values() for requirement in extra}
+    assert set(doctor.EXTRAS) == packages
+    for package, extra in doctor.EXTRAS.items():
+        assert any(re.split(r"[<>=]", requirement)[0] == package for requirement in extras[extra]), package

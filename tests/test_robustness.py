@@ -60,7 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> st
 
 
 def test_corrupted_pictures_are_counted_as_by_hand_whatever_the_workers(model: Path, pictures: Path) -> None:
-    pytest.importorskip("scipy", reason="the extra robustness is not installed")
+    pytest.importorskip("scipy", reason="scipy is not installed")
     made = load(model)
     paths = sorted((pictures / "test").rglob("*.png"))
     labels = [(made.classes.index(path.parent.name),) for path in paths]
@@ -94,7 +94,7 @@ def test_the_published_corruption_error_of_resnet_50_comes_out() -> None:
 def test_corruptions_are_measured_by_command_and_shown(
     model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("scipy", reason="the extra robustness is not installed")
+    pytest.importorskip("scipy", reason="scipy is not installed")
     words = ["evaluate", model, pictures, "--corruption", "contrast", "--corruption", "gaussian_noise"]
     found = document(capsys, *words)["corruptions"]
     assert list(found["levels"]) == ["gaussian_noise", "contrast"]
@@ -110,7 +110,7 @@ def test_without_scipy_the_extra_is_named_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)
     said = refused(capsys, 69, "evaluate", model, pictures, "--corruptions")
-    assert "pip install 'vitral[robustness]'" in said
+    assert "pip install 'vitral[scipy]'" in said
 
 
 # Names and competing classes ------------------------------------------------------------------------

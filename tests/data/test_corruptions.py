@@ -12,7 +12,7 @@ from vitral.data.corruptions import CORRUPTIONS, LEVELS, blur, corrupt, noise, w
 from vitral.data.corruptions.filters import cloud, enlarge, spread, trail
 from vitral.errors import UsageError
 
-ndimage = pytest.importorskip("scipy.ndimage", reason="the extra robustness is not installed")
+ndimage = pytest.importorskip("scipy.ndimage", reason="scipy is not installed")
 
 
 def photograph(height: int = 48, width: int = 48) -> np.ndarray:

@@ -17,7 +17,7 @@ EXTRAS = {
     # package: extra
     "pyarrow": "parquet",
     "scikit-learn": "sklearn",
-    "scipy": "mat",
+    "scipy": "scipy",
     "tensorboard": "tensorboard",
     "matplotlib": "inspect",
     "onnx": "onnx",
@@ -30,6 +30,8 @@ EXTRAS = {
     "transformers": "transformers",
     "starlette": "serve",
     "uvicorn": "serve",
+    "python-multipart": "serve",
+    "prometheus-client": "serve",
 }
 
 FRAGILE = ("timm", "transformers")

@@ -22,7 +22,7 @@ def ndimage() -> ModuleType:
     try:
         from scipy import ndimage as module
     except ImportError:
-        raise UnavailableError("corruptions need scipy: pip install 'vitral[robustness]'") from None
+        raise UnavailableError("corruptions need scipy: pip install 'vitral[scipy]'") from None
     found: ModuleType = module
     return found
 

@@ -1,4 +1,4 @@
-"""MATLAB's .mat files, by scipy (extra: mat). Its reader runs nothing that a file holds."""
+"""MATLAB's .mat files, by scipy (extra: scipy). Its reader runs nothing that a file holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def matrices(source: Path | bytes, name: str = "") -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise UnavailableError(f"reading {shown!r} needs scipy: pip install 'vitral[mat]'") from None
+        raise UnavailableError(f"reading {shown!r} needs scipy: pip install 'vitral[scipy]'") from None
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
     except OSError as error:
