@@ -171,7 +171,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
     "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be 1e-6 or more"),
-    "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 74, "cannot write"),
+    "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 2, "there is no folder"),
 }  # fmt: skip
 
 
@@ -327,7 +327,13 @@ def test_evaluate_prints_the_promised_keys(
     assert main(["evaluate", str(model), str(pictures), "--json", "--predictions", str(table)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {"top1", "top5", "count", "unreadable", "per_class"} <= set(document)
-    assert len(table.read_text().splitlines()) == 1 + document["count"]
+    written = table.read_bytes()
+    assert len(written.splitlines()) == 1 + document["count"]
+    for words in (["evaluate", model], ["compare", model, model]):
+        assert main([*map(str, words), str(pictures), "--predictions", str(table)]) == 2
+        assert "is there already: name a new file" in capsys.readouterr().err
+    assert table.read_bytes() == written
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 
 def test_predict_lists_what_it_could_not_read_and_answers_65(

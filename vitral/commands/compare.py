@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vitral.commands.measuring import Labelled, labelled, spread
-from vitral.commands.predictions import truth, write_csv
+from vitral.commands.predictions import truth, write_whole_csv
 from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
+from vitral.commands.targets import refuse_bad_target
 from vitral.console import Screen
 from vitral.errors import DataError, UsageError
 
@@ -32,6 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure both; the document holds `models`, `difference`, `interval`, `p`, `lost`, `gained` and `flipped`."""
+    refuse_bad_target("--predictions", arguments.predictions, ".csv")
     from vitral.evaluation import right_of
     from vitral.evaluators.intervals import share_interval
     from vitral.evaluators.paired import paired
@@ -75,7 +77,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
             ]
             for i in range(len(split))
         ]
-        write_csv(Path(arguments.predictions), columns, rows)
+        write_whole_csv(Path(arguments.predictions), columns, rows)
     return 0, document
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
+from vitral.commands.targets import refuse_bad_target
 from vitral.console import Screen
 from vitral.errors import UsageError
 from vitral.registry import look_up
@@ -109,19 +110,8 @@ def _holds_problem(rows: Sequence[Any]) -> bool:
 
 def _refuse_bad_targets(arguments: argparse.Namespace) -> None:
     """Before minutes of work: files that cannot be what is asked for."""
-    for option, given_path, ending in (
-        ("--report", arguments.report, ".html"),
-        ("--write-clean", arguments.write_clean, ".csv"),
-    ):
-        if given_path is None:
-            continue
-        path = Path(given_path)
-        if path.suffix.lower() != ending:
-            raise UsageError(f"{option} writes a file that ends in {ending}, not {given_path!r}.")
-        if not path.parent.is_dir():
-            raise UsageError(f"{option}: there is no folder {str(path.parent)!r}: make it, or name another.")
-        if option == "--write-clean" and path.exists():
-            raise UsageError(f"{given_path!r} is there already: name a new table.")
+    refuse_bad_target("--report", arguments.report, ".html", new=False)
+    refuse_bad_target("--write-clean", arguments.write_clean, ".csv")
     if arguments.drop_conflicts and not arguments.write_clean:
         raise UsageError("--drop-conflicts is about the table of --write-clean: name that too.")
 

@@ -10,23 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vitral.commands.measuring import Labelled
 from vitral.console import Screen
-from vitral.errors import UsageError
 from vitral.version import VERSION
 
 if TYPE_CHECKING:
     from vitral.evaluators.classification import Evaluation
     from vitral.serving.predictor import Model
-
-
-def refuse_bad_target(given: str | None) -> None:
-    """Refuse, before minutes of work, a page that could not be written."""
-    if given is None:
-        return
-    path = Path(given)
-    if path.suffix.lower() != ".html":
-        raise UsageError(f"--report writes a file that ends in .html, not {given!r}.")
-    if not path.parent.is_dir():
-        raise UsageError(f"--report: there is no folder {str(path.parent)!r}: make it, or name another.")
 
 
 def write_page(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitral.errors import StorageError
+from vitral.files import flush
 
 
 def write_table(path: Path, model: Any, split: Any, result: Any) -> None:
@@ -29,7 +30,7 @@ def write_table(path: Path, model: Any, split: Any, result: Any) -> None:
             logit = f"{result.logits[i].max():.6f}" if guesses else ""
             yield [source, truth(model, labels), *cells, *[""] * (2 * (top - len(guesses))), logit]
 
-    write_csv(path, columns, rows())
+    write_whole_csv(path, columns, rows())
 
 
 def truth(model: Any, labels: Iterable[int]) -> str:
@@ -53,12 +54,25 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     """A table as comma-separated values, in which no cell is a formula.
 
     Raises:
+        OSError: it cannot be written; what is there then is torn.
+    """
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
+
+
+def write_whole_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """As `write_csv`, whole or not at all.
+
+    Raises:
         StorageError: it cannot be written.
     """
+    aside = path.with_name(path.name + ".tmp")
     try:
-        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
+        write_csv(aside, columns, rows)
+        flush(aside)
+        aside.rename(path)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path} ({error.strerror}): name another file.") from error
