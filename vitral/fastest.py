@@ -23,6 +23,7 @@ from vitral.exporters import onnx
 from vitral.exporters.options import Options
 from vitral.exporters.parity import compare, require, synthetic
 from vitral.models import family_of
+from vitral.models.digest import weights_digest
 from vitral.serving.exported import GraphNetwork
 from vitral.serving.predictor import BATCH_SIZE, Model
 from vitral.version import VERSION
@@ -165,9 +166,6 @@ def fingerprint(model: Model) -> str:
         "classes": model.classes,
         "multi_label": model.multi_label,
         "temperature": model.temperature,
+        "weights": weights_digest(model.network),
     }
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-    for name, value in model.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -28,7 +28,8 @@ from vitral.data.preprocessing import prepare, to_json
 from vitral.datasets.dataset import Source, Split
 from vitral.datasets.fingerprint import content_digest
 from vitral.errors import StorageError, UnreadableImageError
-from vitral.files import flush, write_durably
+from vitral.files import replace_durably
+from vitral.models.digest import weights_digest
 from vitral.serving.predictor import BATCH_SIZE, Model
 
 FLUSH = 2048
@@ -57,17 +58,11 @@ class Rows(NamedTuple):
 
 def key_of(model: Model) -> str:
     """64 hexadecimal digits that change with anything a row depends on but the picture. The heads do not count."""
-    digest = hashlib.sha256()
     config = dataclasses.asdict(model.network.config)
     shape = {name: value for name, value in config.items() if name not in ("num_classes", "head_bias")}
     facts = [type(model.network).__name__, shape, to_json(model.preprocessing), model.device.type, torch.__version__]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    heads = tuple(f"{name}." for name in model.network.HEADS)
-    for name, tensor in sorted(model.network.state_dict().items()):
-        if not name.startswith(heads):
-            digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    facts.append(weights_digest(model.network, heads=False))
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 class Store:
@@ -106,14 +101,9 @@ class Store:
             return
         self.known.update(zip(contents, rows, strict=True))
         data = save({"contents": np.array([list(c) for c in contents], dtype=np.uint8), "rows": np.stack(rows)})
-        path = self.folder / f"{hashlib.sha256(data).hexdigest()}.safetensors"
-        aside = path.with_suffix(".tmp")
         try:
-            write_durably(aside, data)
-            aside.replace(path)
-            flush(self.folder)
+            replace_durably(self.folder / f"{hashlib.sha256(data).hexdigest()}.safetensors", data)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise StorageError(
                 f"cannot keep features in {self.folder} ({error.strerror}): free some space, or name another folder "
                 "with --runtime.features."

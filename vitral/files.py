@@ -15,10 +15,18 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees either the old or the new content, also after a crash."""
+    """Write a file so that a reader sees either the old or the new content, also after a crash.
+
+    Raises:
+        OSError: it could not be written; the old content is untouched, and nothing is left beside it.
+    """
     aside = path.with_name(path.name + ".tmp")
-    write_durably(aside, data)
-    aside.replace(path)
+    try:
+        write_durably(aside, data)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
     flush(path.parent)
 
 

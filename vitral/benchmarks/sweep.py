@@ -7,7 +7,6 @@ FOLDER/benchmark.json   what is measured: model, protocol, settings
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from vitral.benchmarks.benchmark import OWN, Benchmark, Entry
 from vitral.benchmarks.protocols import PROTOCOLS, Asked, StoppedError, as_it_is, knows
 from vitral.errors import MissingInputError, StorageError, UsageError, VitralError
 from vitral.files import replace_durably
-from vitral.serving.predictor import Model
+from vitral.models.digest import weights_digest
 from vitral.training.log import JsonLines
 
 DESCRIPTION, RESULTS = "benchmark.json", "results.jsonl"
@@ -117,19 +116,10 @@ def _identity(benchmark: Benchmark, protocol: str, asked: Asked) -> dict[str, An
     return {
         "benchmark": benchmark.name,
         "model": asked.weights,
-        "weights_sha256": digest(asked.model),
+        "weights_sha256": weights_digest(asked.model.network),
         "protocol": protocol,
         "settings": {name: str(value) for name, value in asked.words.items() if not name.startswith("runtime.")},
     }
-
-
-def digest(model: Model) -> str:
-    """SHA-256 over names and bytes of a model's weights."""
-    made = hashlib.sha256()
-    for name, tensor in sorted(model.network.state_dict().items()):
-        made.update(name.encode())
-        made.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return made.hexdigest()
 
 
 def _describe(folder: Path, identity: Mapping[str, Any]) -> None:

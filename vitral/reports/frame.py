@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from vitral.errors import StorageError
+from vitral.files import replace_durably
 from vitral.reports.style import STYLE
 from vitral.reports.wording import for_html
 
@@ -72,11 +72,7 @@ def save(text: str, target: Path) -> None:
     Raises:
         StorageError: it could not be written; an older one is untouched.
     """
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(target)
+        replace_durably(target, text.encode())
     except OSError as error:
         raise StorageError(f"cannot write {target} ({error.strerror}): free some space or check its rights.") from error
-    finally:
-        aside.unlink(missing_ok=True)
