@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of the page, over its debugging pipe: no driver program and no port.
+"""A headless Chromium for tests of pages, over its debugging pipe: no driver program and no port.
 
 What it met on the way is kept: `errors` (exceptions, console errors, refusals of the security policy) and
 `addresses` (everything that was asked for).

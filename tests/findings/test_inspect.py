@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.browser import Browser, program
 from tests.pictures import picture, write_folder
 from vitral.cli import main
 from vitral.config import Preprocessing
@@ -130,32 +128,23 @@ def test_the_page_carries_the_maps_of_the_arrays(made: Path) -> None:
     assert viewed[0]["name"] == "a <b>bold<b>.png"
 
 
-ACT = """<script>addEventListener("load", () => setTimeout(() => {
-  find("method").value = "rollout"; find("choice").dispatchEvent(new Event("input"));
-  find("thumbs").querySelectorAll("input")[1].checked = true;
-  find("method").value = "attention"; find("layer").value = 1; find("head").value = 2; find("opacity").value = 100;
-  find("choice").dispatchEvent(new Event("input"));
-  const said = document.body.appendChild(document.createElement("pre"));
-  said.id = "result";
-  said.textContent = JSON.stringify([canvas.getAttribute("aria-label"), canvas.toDataURL()]);
-}, 300));</script></body>"""
+ACT = """
+find("method").value = "rollout"; find("choice").dispatchEvent(new Event("input"));
+find("thumbs").querySelectorAll("input")[1].checked = true;
+find("method").value = "attention"; find("layer").value = 1; find("head").value = 2; find("opacity").value = 100;
+find("choice").dispatchEvent(new Event("input"));
+"""
 """Someone at the page: another picture, layer 1, head 2, and nothing but the map."""
 
 
-def test_a_browser_shows_the_map_that_is_picked(made: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium to open the page in")
-    text = re.sub(r"<meta http-equiv[^>]*>", "", (made / "inspect.html").read_text()).replace("</body>", ACT)
-    (tmp_path / "page.html").write_text(text)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}",
-             "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
-    shown = subprocess.run([browser, *flags], capture_output=True, text=True, timeout=120).stdout
-    found = re.search(r'<pre id="result">(.*?)</pre>', shown, re.DOTALL)
-    assert found is not None, shown[-2000:]
-    label, drawn = json.loads(html.unescape(found[1]))
-    assert label == "b.png under the map of attention, layer 1, head 2"
+@pytest.mark.skipif(program() is None, reason="no Chromium to open the page in")
+def test_a_browser_shows_the_map_that_is_picked(made: Path) -> None:
+    with Browser() as browser:
+        browser.open((made / "inspect.html").as_uri())
+        browser.run(ACT)
+        browser.wait('canvas.getAttribute("aria-label") === "b.png under the map of attention, layer 1, head 2"')
+        drawn = browser.run("canvas.toDataURL()")
+        assert browser.errors == []
     with Image.open(io.BytesIO(base64.b64decode(drawn.split(",")[1]))) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     values = torch.from_numpy(np.load(made / "arrays" / "attention.npy")[1, 0, 1])[None]

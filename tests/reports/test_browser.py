@@ -55,10 +55,8 @@ PAGES = ("page.html", "run/report.html")
         ("run/report.html", browser.WIDE, "light"),
     ],
 )
-def test_a_page_fits_loads_nothing_and_can_be_read(
-    run: Path, tmp_path: Path, name: str, width: int, scheme: str
-) -> None:
-    found = browser.look(run / name, tmp_path, width, scheme)
+def test_a_page_fits_loads_nothing_and_can_be_read(run: Path, name: str, width: int, scheme: str) -> None:
+    found = browser.look(run / name, width, scheme)
     assert found["width"] == width
     assert (found["ground"] == "rgb(255, 255, 255)") == (scheme == "light")
     assert found["sticking"] == []

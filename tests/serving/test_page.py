@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.browser import Browser, program
+from tests.browser import Browser, program
 from tests.serving.running import InProcess, Running, encoded, saved, tiny_model, until
 from vitral.serving.predictor import Model
 from vitral.serving.site import FOLDER
