@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -510,10 +509,13 @@ BOMBS["JPEG"] = BOMBS["JPEG"][:_FRAME] + struct.pack(">HH", 65_500, 65_500) + BO
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_bomb_is_refused_from_its_header_at_once(kind: str) -> None:
-    start = time.perf_counter()
+def test_a_bomb_is_refused_from_its_header_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("its pixels were asked for")
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", decoded)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
     assert "more than the limit of 89,478,485" in reason(BOMBS[kind])
-    assert time.perf_counter() - start < 0.1
 
 
 def test_the_budget_error_carries_both_numbers() -> None:

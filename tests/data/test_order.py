@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import tracemalloc
 
 import numpy as np
@@ -93,13 +92,11 @@ def test_the_stream_is_the_orders_of_the_epochs_one_after_the_other() -> None:
 
 
 def test_a_batch_of_three_billion_samples_takes_no_memory_to_speak_of() -> None:
-    start = time.perf_counter()
     tracemalloc.start()
     epochs, ids = sample_ids(10**12 + 7, 1024, 3_000_000_000, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
-    assert time.perf_counter() - start < 1
     assert set(epochs) == {(10**12 + 7) // 3_000_000_000}
     assert len(set(ids)) == 1024
 
