@@ -61,6 +61,11 @@ def _norms(found: Findings) -> dict[str, Any] | None:
 
 
 def arrays_of(found: Findings, heats: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What was found as arrays, by the name of the file that holds it.
+
+    Args:
+        heats: by method, maps in the pictures' size [pictures, height, width], in [0, 1].
+    """
     arrays = {f"map_{method}": maps.numpy() for method, maps in found.maps.items()}
     arrays |= {f"heat_{method}": heat for method, heat in heats.items()}
     for key, tensor in (

@@ -27,7 +27,9 @@ class Subject(Protocol):
     descriptions: dict[str, str]
     multi_label: bool
 
-    def pixels(self, source: Source) -> np.ndarray: ...
+    def pixels(self, source: Source) -> np.ndarray:
+        """A picture before normalisation: [height, width, 3] uint8."""
+        ...
 
 
 def seen(model: Subject, sources: Source | Sequence[Source]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from collections.abc import Callable
@@ -76,26 +77,31 @@ def panels(rows: int, columns: int, size: tuple[float, float], **settings: Any) 
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function that draws, in `STYLE` whatever the user's matplotlib is set to."""
+
+    @functools.wraps(draw)
     def inner(*given: Any, **named: Any) -> Figure:
         with available().rc_context(STYLE):
             return draw(*given, **named)
 
-    inner.__doc__, inner.__name__ = draw.__doc__, draw.__name__
     return inner
 
 
 def colour_map() -> Any:
+    """The colours of heat maps, as matplotlib takes them."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("heat", np.array(ANCHORS) / 255)
 
 
 def bar_of(figure: Figure, shown: Any, axes: Any, label: str, shrink: float = 0.8) -> None:
+    """Put a colour bar beside `axes`; `shrink` is its height as a share of theirs."""
     bar = figure.colorbar(shown, ax=axes, shrink=shrink, aspect=28 * shrink, label=label)
     bar.outline.set_linewidth(0.5)
 
 
 def bare(axes: Axes) -> None:
+    """Take away ticks and frame, as pictures have none."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -103,6 +109,7 @@ def bare(axes: Axes) -> None:
 
 
 def heat_bar(figure: Figure, axes: Any, label: str) -> None:
+    """Put the colour bar of heat maps in [0, 1] beside `axes`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -110,10 +117,12 @@ def heat_bar(figure: Figure, axes: Any, label: str) -> None:
 
 
 def pictures_in_words(count: int) -> str:
+    """1 -> "1 picture"; 2000 -> "2,000 pictures"."""
     return "1 picture" if count == 1 else f"{count:,} pictures"
 
 
 def percent(value: float) -> str:
+    """0.1234 -> "12.3%"."""
     return f"{value:.1%}"
 
 
