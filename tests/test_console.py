@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from vitral.console import Screen, error, visible
+from vitral.console import Screen, duration_words, error, visible
 
 
 def test_control_characters_are_spelled_out() -> None:
     assert visible("a\x1b[31mb\rc\x07\x9bd\ne\tü") == "a\\x1b[31mb\\x0dc\\x07\\x9bd\ne\tü"
+    assert visible("wolf\u202egnp.exe \u2066x\u2069 שלום") == "wolf\\u202egnp.exe \\u2066x\\u2069 שלום"
 
 
 def test_no_way_to_the_screen_lets_them_through(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +37,8 @@ def test_with_json_everything_goes_to_standard_error(capsys: pytest.CaptureFixtu
     screen.result("done")
     out, err = capsys.readouterr()
     assert (out, err) == ("", "hello\ndone\n")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration_words(seconds) == words

@@ -268,7 +268,7 @@ def test_a_found_rate_is_that_rate_and_nothing_else_of_the_run_changes(
     finding = words | {"optimizer.find_rate": True}
     killed(finding, tmp_path / "found", 1, monkeypatch)  # before the first checkpoint: all of it is done again
     killed(finding, tmp_path / "found", 5, monkeypatch)
-    curve = json.loads((tmp_path / "found" / trials.SWEEP).read_text())
+    curve = json.loads((tmp_path / "found" / trials.RANGE_TEST).read_text())
     assert curve["picked"] == pytest.approx(curve["rates"][int(np.argmin(curve["smoothed"]))] / 10, rel=0.05)
     assert config(tmp_path / "found")["optimizer"]["learning_rate"] == curve["picked"]
     with monkeypatch.context() as patched:
@@ -336,7 +336,7 @@ def test_a_dry_run_does_not_look_for_the_rate(
     made, step = preview(plan("finetune", words | {"optimizer.find_rate": True}), tmp_path / "run", Screen())
     assert step is None
     assert made.optimizer.find_rate
-    assert "found by a sweep before the first step" in capsys.readouterr().out
+    assert "found by a range test before the first step" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ class OptimizerConfig:
     beta1: Annotated[float, "of adam and adamw"] = 0.9
     beta2: Annotated[float, "of adam and adamw"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
-    find_rate: Annotated[bool, "find the learning rate by a sweep of rising rates before the run"] = False
+    find_rate: Annotated[bool, "find the learning rate before the run, by a range test of rising rates"] = False
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:

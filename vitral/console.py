@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-"""Characters that would command the terminal, and how they are shown: names of files and classes may hold them."""
+CONTROL |= {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that would command the terminal or turn the direction of the text around them, and how they are shown:
+names of files and classes may hold them."""
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines where there is no terminal to redraw."""
@@ -91,3 +93,13 @@ def error(sentence: str) -> None:
     """One line about what went wrong, on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"error: {visible(sentence)}", style="red"))
     sys.stderr.flush()
+
+
+def duration_words(seconds: float) -> str:
+    """ "45 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -145,6 +145,7 @@ def _checked(value: Any, knob: Knob) -> Any:
 
 
 def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type, as the fields of configurations have them; an int is a float, too."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in arguments)

@@ -45,7 +45,7 @@ from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
 from vitral.training.schedule import Schedule
-from vitral.trials import SWEEP, try_out
+from vitral.trials import RANGE_TEST, try_out
 from vitral.weights import build
 
 
@@ -110,7 +110,7 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         session.config = override(quiet, {"optimizer.find_rate": False})
         try_out(progress, session, schedule.total * quiet.training.batch_size)
         if quiet.optimizer.find_rate:
-            screen.decide("the learning rate will be found by a sweep before the first step")
+            screen.decide("the learning rate will be found by a range test before the first step")
     changed = {"runtime.tensorboard": plan.config.runtime.tensorboard, "optimizer.find_rate": quiet.optimizer.find_rate}
     step = None if saved is None else int(saved.state["progress"]["step"])
     return override(session.config, changed), step
@@ -201,7 +201,7 @@ def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool
     if saved is None:
         for records in (session.metrics, session.speeds):
             records.cut(0)
-        (session.folder / SWEEP).unlink(missing_ok=True)
+        (session.folder / RANGE_TEST).unlink(missing_ok=True)
         return
     for name in saved.rejected:
         screen.warn(f"checkpoint {name} is not whole; going on from the one before it.")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vitral.config import RunConfig
-from vitral.console import Screen
+from vitral.console import Screen, duration_words
 from vitral.data.balance import BalancedOrder
 from vitral.data.decode import decode
 from vitral.data.loader import Batch, Ids, batches
@@ -28,12 +28,13 @@ from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
+from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
 from vitral.training import checkpoint, lora, memory
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
-from vitral.training.log import JsonLines, Speed, TensorBoard, duration_words
+from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
 
@@ -265,16 +266,12 @@ class Session:
         return result
 
     def _tell_evaluation(self, progress: Progress, chief: str, value: float | None) -> None:
-        def shown(value: float) -> str:
-            return f"{value:.4f}" if chief == "loss" else f"{value:.2%}"
-
-        best = abs(progress.best or 0.0)
-        name = "top-1" if chief == "top1" else chief.replace("_", " ")
+        best = written(chief, abs(progress.best or 0.0))
         self.screen.end_progress()
         learnt = f"{self.last_line}  " if self.last_line else ""
         self.screen.say(
-            f"step {progress.step}/{self.cadence.total}: {learnt}validation {name} "
-            f"{'-' if value is None else shown(value)} (best {shown(best)} at step {progress.best_step})"
+            f"step {progress.step}/{self.cadence.total}: {learnt}validation {name_of(chief)} "
+            f"{'-' if value is None else written(chief, value)} (best {best} at step {progress.best_step})"
         )
         if self.cadence.is_over(progress) and progress.step < self.cadence.total:
             self.screen.say(f"stopped early: {progress.stale} evaluations in a row were not better")

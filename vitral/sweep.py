@@ -23,6 +23,7 @@ from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
 from vitral.errors import NonFiniteError, StorageError, UsageError
 from vitral.files import replace_durably
+from vitral.metrics import name_of, written
 from vitral.overrides import override, to_json
 from vitral.planning import Plan
 from vitral.recipes import Grid
@@ -110,16 +111,12 @@ def show(table: dict[str, Any], screen: Screen) -> None:
         (
             f"{row['learning_rate']:g}",
             row["duration"],
-            "diverged"
-            if row["value"] is None
-            else f"{row['value']:.4f}"
-            if metric == "loss"
-            else f"{row['value']:.2%}",
+            "diverged" if row["value"] is None else written(metric, row["value"]),
             "chosen" if row["run"] == table["chosen"] else "",
         )
         for row in table["tried"]
     ]
-    screen.table(("learning rate", "length", f"held-out {metric.replace('_', ' ')}", ""), rows, right=(0, 2))
+    screen.table(("learning rate", "length", f"held-out {name_of(metric)}", ""), rows, right=(0, 2))
 
 
 # Before ---------------------------------------------------------------------------------------------
@@ -230,10 +227,8 @@ def _row(table: dict[str, Any], member: Member) -> dict[str, Any] | None:
 def _said(table: dict[str, Any], member: Member) -> str:
     row = _row(table, member)
     assert row is not None
-    if row["value"] is None:
-        return "diverged"
-    shown = f"{row['value']:.4f}" if table["metric"] == "loss" else f"{row['value']:.2%}"
-    return f"{table['metric'].replace('_', ' ')} {shown}"
+    metric, value = table["metric"], row["value"]
+    return "diverged" if value is None else f"{name_of(metric)} {written(metric, value)}"
 
 
 # After ----------------------------------------------------------------------------------------------

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from vitral.console import duration_words
 from vitral.data.loader import Batch
 from vitral.files import replace_durably
 from vitral.overrides import override
 from vitral.session import Session
 from vitral.training import memory, precision, rate_finder
-from vitral.training.log import duration_words
 from vitral.training.loop import Progress
 
-SWEEP = "learning_rates.json"
+RANGE_TEST = "learning_rates.json"
 """In the run's folder: the curve of `--find-lr`."""
 
 
@@ -40,7 +40,7 @@ def try_out(progress: Progress, session: Session, pictures_in_all: int) -> None:
         _change(session, {"training.precision": chosen})
     if tries and session.config.training.micro_batch_size is None:
         _fit(progress, session)
-    if before.optimizer.find_rate and not (session.folder / SWEEP).exists():
+    if before.optimizer.find_rate and not (session.folder / RANGE_TEST).exists():
         _find_rate(progress, session)
     if session.config != before:
         session.record(session.config)
@@ -122,20 +122,20 @@ def _find_rate(progress: Progress, session: Session) -> None:
         return session.loss(batch, session.whole_step + step)
 
     try:
-        found = rate_finder.sweep(progress, batches, loss, session.config.optimizer.clip_norm, session.stopped)
+        found = rate_finder.range_test(progress, batches, loss, session.config.optimizer.clip_norm, session.stopped)
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
     if found is None:
         return
-    replace_durably(session.folder / SWEEP, json.dumps(found.to_json(), indent=1).encode())
+    replace_durably(session.folder / RANGE_TEST, json.dumps(found.to_json(), indent=1).encode())
     session.screen.table(("learning rate", "loss"), found.rows(), right=(0, 1))
     if found.picked is None:
         rate = session.config.optimizer.learning_rate
         session.screen.warn(f"no rate made the loss fall: the learning rate stays {rate:.1e}.")
         return
     session.screen.decide(
-        f"learning rate {found.picked:.1e}: a tenth of the one where the loss is lowest ({session.folder / SWEEP})"
+        f"learning rate {found.picked:.1e}: a tenth of the one where the loss is lowest ({session.folder / RANGE_TEST})"
     )
     _change(session, {"optimizer.learning_rate": found.picked})
 

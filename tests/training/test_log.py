@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vitral.errors import StorageError, UnavailableError
-from vitral.training.log import JsonLines, TensorBoard, duration_words
+from vitral.training.log import JsonLines, TensorBoard
 
 
 def test_lines_are_read_back_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
@@ -44,11 +44,6 @@ def test_cut_keeps_the_first_bytes(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="can be resumed"):
         JsonLines(tmp_path / "no" / "m.jsonl").append({"step": 1})
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration_words(seconds) == words
 
 
 def test_lines_torn_in_the_middle_are_passed_over(tmp_path: Path) -> None:

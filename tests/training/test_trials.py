@@ -1,4 +1,4 @@
-"""What trials are made of: memory, precision and the sweep of rates, each against a formula or a made-up clock."""
+"""What trials are made of: memory, precision and the range test of rates, each against a formula or a made-up clock."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_running_average_is_the_weighted_mean_of_the_past() -> None:
 
 
 @pytest.mark.parametrize("steepest", [0.5, 4.0])
-def test_a_sweep_stays_below_what_is_stable_and_leaves_no_trace(steepest: float) -> None:
+def test_a_range_test_stays_below_what_is_stable_and_leaves_no_trace(steepest: float) -> None:
     # Gradient descent on steepest / 2 |w|^2 diverges from the rate 2 / steepest on.
     model = nn.Linear(3, 1, bias=False)
     before = model.weight.detach().clone()
@@ -124,7 +124,7 @@ def test_a_sweep_stays_below_what_is_stable_and_leaves_no_trace(steepest: float)
         value.backward()
         return value.detach(), torch.zeros(())
 
-    found = rate_finder.sweep(progress, iter([[0]] * 60), loss, 0.0, lambda: False)
+    found = rate_finder.range_test(progress, iter([[0]] * 60), loss, 0.0, lambda: False)
     assert found is not None
     assert found.picked is not None
     assert 1e-3 < found.picked < 2 / steepest
@@ -135,9 +135,9 @@ def test_a_sweep_stays_below_what_is_stable_and_leaves_no_trace(steepest: float)
     assert found.rates == pytest.approx(list(np.geomspace(1e-6, 1, 60))[: len(found.rates)])
 
 
-def test_a_loss_that_never_falls_picks_nothing_and_a_sweep_can_be_stopped() -> None:
+def test_a_loss_that_never_falls_picks_nothing_and_it_can_be_stopped() -> None:
     assert rate_finder.pick([0.1, 0.2, 0.3], [1.0, 1.0, 2.0]) is None
     assert rate_finder.pick([0.1, 0.2, 0.3], [1.0, 0.5, 2.0]) == pytest.approx(0.02)
     model = nn.Linear(1, 1)
     progress = Progress(model, torch.optim.SGD(model.parameters(), lr=0.0), None)
-    assert rate_finder.sweep(progress, iter([]), lambda *_: (torch.zeros(()),) * 2, 0.0, lambda: True) is None
+    assert rate_finder.range_test(progress, iter([]), lambda *_: (torch.zeros(()),) * 2, 0.0, lambda: True) is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vitral.commands.answers_file import AnswersFile
 from vitral.commands.keeping import threshold
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section, share
-from vitral.console import Screen
+from vitral.console import Screen, duration_words
 from vitral.errors import DataError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
@@ -230,8 +230,6 @@ def _with_backend(model: Model, arguments: argparse.Namespace, count: int | None
 
 
 def _progress(before: int, made: int, count: int | None, seconds: float) -> str:
-    from vitral.training.log import duration_words
-
     rate = made / max(seconds, 1e-9)
     if count is None:
         return f"{before + made:,} pictures, {rate:,.1f} a second"

@@ -11,6 +11,7 @@ from vitral.commands.measuring import headlines
 from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
+from vitral.metrics import name_of, written
 
 if TYPE_CHECKING:  # --help answers without torch
     from vitral.config import RunConfig
@@ -145,9 +146,8 @@ def _kept(metrics: dict[str, Any], chief: str) -> str:
     if validation is None:
         return f"no validation split to choose by: the weights of the last step, {last}, are kept"
     value = validation[chief]
-    name = "top-1" if chief == "top1" else chief.replace("_", " ")
-    shown = "not measured" if value is None else f"{value:.2%}" if chief == "top1" else f"{value:.4f}"
-    return f"best at step {best} of {last}, validation {name} {shown}: the weights of that step are kept"
+    shown = "not measured" if value is None else written(chief, value)
+    return f"best at step {best} of {last}, validation {name_of(chief)} {shown}: the weights of that step are kept"
 
 
 def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:

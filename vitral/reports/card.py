@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitral.config import Preprocessing
+from vitral.metrics import NAMES, written
 from vitral.reports import swept
 from vitral.reports.record import section
-from vitral.reports.verdict import NAMES, spread, written
+from vitral.reports.verdict import spread
 from vitral.reports.wording import counted, for_markdown, for_yaml, number, percent
 
 NAMED_CLASSES = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vitral.metrics import NAMES
 from vitral.reports import galleries, matrix, tables
 from vitral.reports.besides import besides
 from vitral.reports.curves import Series, curve
@@ -12,7 +13,7 @@ from vitral.reports.origin import FEW_PICTURES, decisions, problems, reproduce
 from vitral.reports.record import Line, Record, section
 from vitral.reports.robustness import corruptions
 from vitral.reports.tiles import tiles
-from vitral.reports.verdict import NAMES, quality
+from vitral.reports.verdict import quality
 from vitral.reports.wording import counted, for_html, interval, number, percent, plain
 
 SMALL_GAP = 0.02

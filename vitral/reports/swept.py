@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vitral.metrics import name_of, written
 from vitral.reports.record import Line, section
-from vitral.reports.wording import counted, for_html, number, percent
-
-_NAMES = {"top1": "top-1", "mean_average_precision": "mean average precision"}
+from vitral.reports.wording import counted, for_html, number
 
 
 def sentence(measured: Mapping[str, Any]) -> str | None:
@@ -54,13 +53,14 @@ def _best_of(rows: list[Line], found: Mapping[str, Any]) -> Line:
     return max(own, key=lambda row: sign * (number(row, "value") or 0.0))
 
 
+def _metric(found: Mapping[str, Any]) -> str:
+    return str(found.get("metric", "top1"))
+
+
 def _name(found: Mapping[str, Any]) -> str:
-    metric = str(found.get("metric", "top1"))
-    return for_html(_NAMES.get(metric, metric.replace("_", " ")))
+    return for_html(name_of(_metric(found)))
 
 
 def _value(found: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
     value = number(row, "value")
-    if value is None:
-        return None
-    return f"{value:.4f}" if found.get("metric") in ("loss", "mean_average_precision") else percent(value)
+    return None if value is None else written(_metric(found), value)

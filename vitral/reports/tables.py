@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitral.config import RunConfig
+from vitral.metrics import NAMES, written
 from vitral.overrides import knobs, to_json
 from vitral.reports import swept
 from vitral.reports.matrix import matrix
 from vitral.reports.record import SPLITS, Line, Record, section
 from vitral.reports.reliability import diagram
-from vitral.reports.verdict import NAMES, lacks_classes, spread, written
+from vitral.reports.verdict import lacks_classes, spread
 from vitral.reports.wording import class_name, counted, for_html, interval, number, percent
 
 WORST, BEST = 30, 10

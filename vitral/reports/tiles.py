@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from statistics import median
 
+from vitral.metrics import NAMES, written
 from vitral.reports.record import Record, section
-from vitral.reports.verdict import NAMES, best_step, spread, written
+from vitral.reports.verdict import best_step, spread
 from vitral.reports.wording import counted, for_html, number, percent
 
 Tile = tuple[str, str, str]

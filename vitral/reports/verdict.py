@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitral.metrics import NAMES, written
 from vitral.reports import swept
 from vitral.reports.record import Line, Record, section
 from vitral.reports.wording import counted, interval, number, percent
@@ -16,15 +17,6 @@ LEAST_GAIN = 0.005
 
 LOSS_RISE = 1.05
 """Validation loss this many times its lowest, while training loss falls, is overfitting."""
-
-NAMES = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "real_top1": "ReaL top-1",
-    "mean_average_precision": "mean average precision",
-}
-
-_SHARES = ("real_top1", "exact_match", "balanced_accuracy", "ece", "ece_before")
 
 RULES = (
     "Judged over the last quarter of the evaluations, against those before: a gain counts when the best of them is "
@@ -48,16 +40,11 @@ def verdict(record: Record) -> list[str]:
 
 def best_step(record: Record) -> int | None:
     """The step whose weights are kept, or that measured best as far as the metrics tell."""
-    written = number(record.measured, "best_step")
-    if written is not None:
-        return int(written)
+    kept = number(record.measured, "best_step")
+    if kept is not None:
+        return int(kept)
     values = _values(record.evaluations, f"validation_{record.chief}")
     return int(max(values, key=lambda point: (point[1], point[0]))[0]) if values else None
-
-
-def written(name: str, value: float) -> str:
-    """A metric as it is printed: shares in percent, precisions and losses as they are."""
-    return percent(value) if name.startswith("top") or name in _SHARES else f"{value:.4f}"
 
 
 def spread(found: Mapping[str, Any], name: str) -> tuple[float, float] | None:

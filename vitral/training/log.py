@@ -104,13 +104,3 @@ class TensorBoard:
             if name != "step" and isinstance(value, (int, float)):
                 self._writer.add_scalar(name, value, int(record["step"]))
         self._writer.flush()
-
-
-def duration_words(seconds: float) -> str:
-    """ "45 s", "3 min 20 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,4 +1,4 @@
-"""A learning rate for this network and these pictures, from one sweep of rising rates (arXiv 1506.01186, section 3.3).
+"""A learning rate for this network and these pictures, by the range test of arXiv 1506.01186, section 3.3.
 
 Real steps are made with a rate that grows by the same factor each time, and the loss is watched: it falls where the
 rate is large enough to learn and rises where it is too large. The rate is taken by the rule that the fastai library
@@ -24,14 +24,14 @@ MEMORY = 0.8
 """Share of the past in the smoothed loss: an average over about five steps, half a decade."""
 
 EXPLODED = 4.0
-"""The sweep ends where the smoothed loss is this many times the lowest."""
+"""The test ends where the smoothed loss is this many times the lowest."""
 
 BELOW = 10.0
 """The rate is this many times lower than that of the lowest loss."""
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RangeTest:
     """Mean loss of each step and its running average, by rate; `picked` is `None` where the loss never fell."""
 
     rates: list[float]
@@ -50,18 +50,18 @@ class Sweep:
         return [(f"{self.rates[i]:.1e}", f"{self.smoothed[i]:.3f}") for i in shown]
 
 
-def sweep(
+def range_test(
     progress: Progress,
     batches: Iterator[Any],
     loss: Callable[[Any, int], tuple[torch.Tensor, torch.Tensor]],
     clip_norm: float,
     stopped: Callable[[], bool],
-) -> Sweep | None:
+) -> RangeTest | None:
     """Try rising rates from where `progress` stands, which must be before its first step, and go back there.
 
     Args:
         loss: forward and backward on one batch of a step, as `vitral.training.loop.Hooks`.
-        stopped: ends the sweep, whose result then is `None`.
+        stopped: ends the test, whose result then is `None`.
     """
     before = {name: value.clone() for name, value in progress.model.state_dict().items()}
     parameters = [parameter for group in progress.optimizer.param_groups for parameter in group["params"]]
@@ -88,7 +88,7 @@ def sweep(
         progress.model.load_state_dict(before)
         progress.optimizer.zero_grad(set_to_none=True)
         progress.optimizer.state.clear()
-    return Sweep(rates, losses, smooth(losses), pick(rates, smooth(losses)))
+    return RangeTest(rates, losses, smooth(losses), pick(rates, smooth(losses)))
 
 
 def smooth(losses: list[float]) -> list[float]:
