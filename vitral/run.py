@@ -277,8 +277,7 @@ def _freeze(network: Network, config: RunConfig) -> list[str]:
     """Names of the parameters that do not learn."""
     names = freeze(network, config.model.freeze)
     if config.model.learn == "head":
-        heads = tuple(f"{name}." for name in network.HEADS)
-        names += freeze(network, [name for name, _ in network.named_parameters() if not name.startswith(heads)])
+        names += freeze(network, [name for name, _ in network.named_parameters() if not network.in_heads(name)])
     return sorted(set(names))
 
 

@@ -141,7 +141,7 @@ def _find_rate(progress: Progress, session: Session) -> None:
 
 
 def _only_head(network: Any) -> bool:
-    return all(name.split(".")[0] in network.HEADS for name, p in network.named_parameters() if p.requires_grad)
+    return all(network.in_heads(name) for name, p in network.named_parameters() if p.requires_grad)
 
 
 def _change(session: Session, changes: dict[str, Any]) -> None:

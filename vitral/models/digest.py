@@ -16,9 +16,8 @@ def weights_digest(network: Network, heads: bool = True) -> str:
         heads: without them, what the network says before its heads is named.
     """
     digest = hashlib.sha256()
-    skipped = () if heads else tuple(f"{name}." for name in network.HEADS)
     for name, tensor in sorted(network.state_dict().items()):
-        if not name.startswith(skipped):
+        if heads or not network.in_heads(name):
             digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -76,6 +76,10 @@ class Network(nn.Module):
         """Pictures [n, c, h, w] to class scores [n, K]."""
         return self.classify(self.encode(images))
 
+    def in_heads(self, name: str) -> bool:
+        """Whether a parameter or buffer of that name belongs to a layer that gives class scores."""
+        return name.startswith(tuple(f"{head}." for head in self.HEADS))
+
     # For layer-wise decay of the learning rate -----------------------------------------------------
 
     @property

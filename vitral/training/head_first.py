@@ -17,7 +17,7 @@ class HeadFirst:
 
     def __init__(self, network: Network, steps: int) -> None:
         learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-        self.body = [p for name, p in learning if name.split(".")[0] not in network.HEADS]
+        self.body = [p for name, p in learning if not network.in_heads(name)]
         self.steps = steps if len(self.body) < len(learning) else 0
 
     def __call__(self, step: int) -> None:

@@ -85,7 +85,7 @@ def adapt(network: Network, config: LoraConfig, seed: int) -> str:
         raise UsageError("--model.freeze covers every matrix that --lora.matrices names: leave one of them free.")
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in learning and name.split(".")[0] in network.HEADS)
+        parameter.requires_grad_(name in learning and network.in_heads(name))
     scale = 1.0 if config.alpha is None else config.alpha / config.rank
     for layer, parts, of in chosen:
         update = LowRank(layer.weight, parts, of, config.rank, scale, generator)
