@@ -38,7 +38,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-body", type=float, metavar="MB", help="of a request (default: 10)")
     add_settings(group, {"--max-pixels": DATA["--max-pixels"]})
     group.add_argument("--max-pictures", type=int, metavar="N", help="of one request (default: 32)")
-    group.add_argument("--max-batch", type=int, metavar="N", help="pictures of a forward pass (default: 32)")
+    group.add_argument(
+        "--max-batch", type=int, metavar="N", help="pictures of a forward pass (default: 8 on a CPU, else 32)"
+    )
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="until a request is given up (default: 30)")
     group.add_argument("--max-connections", type=int, metavar="N", help="open at a time (default: 1024)")
     group.add_argument("--replicas", type=int, default=1, metavar="N", help="processes per model (default: 1)")

@@ -80,6 +80,7 @@ class Batcher:
         self.workers: list[Worker | None] = list(workers)
         self.description: Description = workers[0].description
         self.admitted = 0
+        self._largest_batch = limits.batch_on(self.description.device)
         self._start = start
         self._outdated = outdated
         self._replaced = False
@@ -199,7 +200,7 @@ class Batcher:
     def _next_batch(self) -> list[Job]:
         """The oldest picture that somebody waits for, and others of its kind from the queue's front."""
         batch: list[Job] = []
-        while self._queue and len(batch) < self.limits.max_batch:
+        while self._queue and len(batch) < self._largest_batch:
             job = self._queue[0]
             if job.answer.done():
                 self._queue.popleft()

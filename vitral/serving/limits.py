@@ -16,7 +16,8 @@ class Limits:
         max_pixels: height times width of a picture, known from its header before anything is decoded.
         max_pictures: of one request.
         queue: pictures that may wait for a model, counted from when their request was read; more are answered 429.
-        max_batch: pictures of a forward pass.
+        max_batch: pictures of a forward pass; `None`: 8 where a processor computes, which gains nothing from more and
+            makes pictures wait, else 32.
         timeout: seconds after which a request without a deadline of its own is given up.
         read_timeout: seconds for a request's headers, and again for its body to start flowing at `MIN_RATE`.
         max_connections: open at a time; more are answered 503.
@@ -29,7 +30,7 @@ class Limits:
     max_pixels: int = 50_000_000
     max_pictures: int = 32
     queue: int = 128
-    max_batch: int = 32
+    max_batch: int | None = None
     timeout: float = 30.0
     read_timeout: float = 8.0
     max_connections: int = 1024
@@ -39,9 +40,16 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_body", "max_pixels", "max_pictures", "queue", "max_batch", "max_connections"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+            require(
+                getattr(self, name) is None or getattr(self, name) >= 1,
+                f"{name} must be at least 1, not {getattr(self, name)}",
+            )
         for name in ("timeout", "read_timeout", "keep_alive", "batch_timeout", "drain"):
             require(0 < getattr(self, name) <= 86_400, f"{name} must be above 0 and at most a day in seconds")
+
+    def batch_on(self, device: str) -> int:
+        """Pictures of a forward pass on "cpu", "cuda:0" and so on."""
+        return self.max_batch or (8 if device == "cpu" else 32)
 
     @property
     def body_budget(self) -> int:
