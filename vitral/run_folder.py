@@ -171,6 +171,8 @@ def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_conf
         UsageError: they differ, and how; or what was read is not what a run writes.
     """
     try:
+        if not isinstance(old_config, dict):
+            raise TypeError("its configuration is no JSON object")
         before = from_json(RunConfig, old_config)
         old_counts = {name: split["count"] for name, split in old_data["splits"].items()}
         old_classes = list(old_data["classes"])
