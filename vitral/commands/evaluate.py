@@ -10,7 +10,7 @@ from typing import Any
 from vitral.commands.keeping import fit, keep_threshold, require_folder
 from vitral.commands.measuring import Labelled, headlines, labelled, spread
 from vitral.commands.page import refuse_bad_target, write_page
-from vitral.commands.predictions import write_table
+from vitral.commands.predictions import refuse_bad_table, write_table
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section, share
 from vitral.console import Screen
 from vitral.errors import UsageError
@@ -70,6 +70,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
     what was asked for besides, and what was measured."""
     refuse_bad_target(arguments.report)
+    refuse_bad_table(arguments.predictions)
     require_folder(arguments)
     corruptions = _corruptions(arguments)
     from vitral.config import RuntimeConfig

@@ -10,6 +10,17 @@ from typing import Any
 from vitral.errors import StorageError
 
 
+def refuse_bad_table(given: str | None) -> None:
+    """Refuse, before minutes of work, a table that could not be written."""
+    if given is None:
+        return
+    path = Path(given)
+    if path.is_dir():
+        raise StorageError(f"cannot write {given} (it is a folder): name a file, like answers.csv.")
+    if not path.parent.is_dir():
+        raise StorageError(f"cannot write {given} (there is no folder {str(path.parent)!r}): make it, or name another.")
+
+
 def write_table(path: Path, model: Any, split: Any, result: Any) -> None:
     """Path, true label, and up to five classes with probabilities, of every picture of an evaluation.
 
