@@ -21,6 +21,7 @@ from vitral.errors import DataError, UsageError
 from vitral.evaluation import represent_split
 from vitral.planning import plan
 from vitral.run import Result, start
+from vitral.run_folder import finished_step
 from vitral.serving.predictor import Model, load
 from vitral.session import Session
 from vitral.training.interrupt import Interrupt
@@ -240,11 +241,27 @@ def test_an_unreadable_picture_stops_the_run_at_once_or_is_left_out(pictures: Pa
     assert probe(tmp_path / "pictures", tmp_path / "probe", data__on_bad_image="skip").finished
 
 
+def test_a_finished_probe_without_validation_pictures_is_finished(tmp_path: Path) -> None:
+    pictures = write_folder(tmp_path / "pictures", {"train": 3, "test": 2})
+    changes = {"data__validation_fraction": 0.0}
+    probe(pictures, tmp_path / "run", **changes)
+    words = {**FROZEN, **PROBE, "data.path": str(pictures), "data.validation_fraction": 0.0}
+    assert finished_step(tmp_path / "run", plan("scratch-small", words)) == 1
+
+
+def test_a_probe_takes_no_length(pictures: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["finetune", str(pictures), "--recipe", "linear-probe", "--model", str(kept / "model"), "--device", "cpu"]
+    assert main([*words, "--epochs", "3"]) == 2
+    assert "leave --epochs, --steps" in capsys.readouterr().err
+
+
 def test_what_cannot_be_solved_is_refused(pictures: Path, tmp_path: Path) -> None:
     for changes in ({"model__learn": "all"}, {"augmentation__flip": True}, {"data__balance": 1.0},
                     {"loss__class_weights": ("balanced",)}):  # fmt: skip
         with pytest.raises(UsageError, match="optimizer lbfgs solves a head alone"):
             probe(pictures, tmp_path / "run", **changes)
+    with pytest.raises(UsageError, match=r"leave --training\.patience out"):
+        probe(pictures, tmp_path / "run", training__patience=2)
     for recipe in ("head-only", "linear-probe"):
         with pytest.raises(UsageError, match="needs weights to start from"):
             plan(recipe, {"data.path": str(pictures), "runtime.device": "cpu"})

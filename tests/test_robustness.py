@@ -235,6 +235,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_measured(
         ([model, pictures, "--report", tmp_path / "no" / "page.html"], "there is no folder"),
     ]:
         assert part in refused(capsys, 2, "evaluate", *words), words
+    for target in (tmp_path, tmp_path / "no" / "table.csv"):
+        assert "cannot write" in refused(capsys, 74, "evaluate", model, pictures, "--predictions", target)
     for words, part in [
         (["--abstain-below", "1.5"], "is no share"),
         (["--abstain-below", "0.5", "--abstain-at-accuracy", "0.5"], "give one of the two"),

@@ -175,6 +175,7 @@ def test_balance_shows_a_rare_class_as_often_as_the_others(tmp_path: Path, monke
         ({"training__metric": "mean_average_precision"}, "is one of top1, loss, balanced_accuracy"),
         ({"training__patience": 3, "data__validation_fraction": 0.0}, "there are none: hold some out"), ({"data__balance": 2.0}, "0 to 1"),
         ({"loss__class_weights": ("purple=2",)}, "unknown class 'purple'"), ({"training__patience": 0}, "at least 1"),
+        ({"optimizer__clip_norm": float("inf")}, "clip_norm"), ({"model__head_bias": float("nan")}, "head_bias"),
     ],
 )  # fmt: skip
 def test_what_cannot_go_together_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tests.pictures import write_folder
 from tests.test_run import SETTINGS, Stop, digest
+from vitral import trials
 from vitral.cli import main
 from vitral.config import Duration, RunConfig
 from vitral.console import Screen
@@ -185,13 +187,21 @@ def test_a_validation_split_of_the_datas_own_is_learned_from_in_the_end(tmp_path
 
 @pytest.mark.parametrize(
     ("changes", "answer"),
-    [({"training__patience": 2}, "leave --training.patience out"), ({"data__validation_fraction": 0.0}, "above 0")],
+    [
+        ({"training__patience": 2}, "leave --training.patience out"),
+        ({"data__validation_fraction": 0.0}, "above 0"),
+        ({"optimizer__find_rate": True}, "--find-lr and --lr-grid"),
+    ],
 )
 def test_what_cannot_be_swept_is_refused(
     pictures: Path, tmp_path: Path, changes: dict[str, object], answer: str
 ) -> None:
+    words = {**SHORT, "data.path": str(pictures), **{name.replace("__", "."): v for name, v in changes.items()}}
+    del words["optimizer.learning_rate"]
+    planned = plan("scratch-small", words)
     with pytest.raises(UsageError, match=answer):
-        swept(pictures, tmp_path / "run", **changes)
+        sweep(planned, members(None, RATES, planned.config, False), tmp_path / "run", Screen(quiet=True))
+    assert not list(tmp_path.glob("run/sweep/*"))
 
 
 def test_the_recipes_grid_is_tried_with_its_lengths_unless_the_user_says_how_long() -> None:
@@ -232,3 +242,89 @@ def test_the_command_carries_the_table_in_its_document(
     ):
         assert main([*words, *mistake]) == 2
         assert answer in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_precision_is_settled_once_for_all_members_and_the_final_run(
+    pictures: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    # each further trial would choose otherwise
+    monkeypatch.setattr(
+        trials, "_precision", lambda *_: tried.append(1) or ("float32" if len(tried) % 2 else "bfloat16")
+    )
+    words = {**SHORT, "data.path": str(pictures), "model.weights": str(done / "model"), "training.precision": None}
+    words = {name: value for name, value in words.items() if name == "model.weights" or not name.startswith("model.")}
+    planned = plan("finetune", words)
+    real = Session.evaluate
+
+    def stop_in_the_second(self: Session, progress: Progress) -> bool:
+        if len(list((tmp_path / "run" / "sweep").iterdir())) == 2:
+            raise Stop
+        return real(self, progress)
+
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(Session, "evaluate", stop_in_the_second)
+        sweep(planned, members(None, [0.01, 0.02], planned.config, False), tmp_path / "run", Screen(quiet=True))
+    again = members(None, [0.01, 0.02, 0.03], planned.config, False)
+    assert sweep(planned, again, tmp_path / "run", Screen(quiet=True))[0].finished
+    runs = [tmp_path / "run", *(tmp_path / "run" / "sweep").iterdir()]
+    found = [json.loads((run / "config.json").read_text())["training"]["precision"] for run in runs]
+    assert found == ["float32"] * 4
+    assert len(tried) == 1
+
+
+def test_a_dry_run_of_a_sweep_shows_what_is_left_to_try_and_writes_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", str(pictures), "--recipe", "scratch-small", "--model.name", "ViT-Ti/4", "--model.width", "16",
+             "--model.depth", "1", "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "2", "--device", "cpu",
+             "--batch-size", "4", "--out", str(tmp_path / "run"), "--lr-grid", ".001,.01"]  # fmt: skip
+    assert main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 runs find the learning rate" in shown
+    assert not list(tmp_path.iterdir())
+    real = Session.evaluate
+
+    def stop_in_the_second(self: Session, progress: Progress) -> bool:
+        if len(list((tmp_path / "run" / "sweep").iterdir())) == 2:
+            raise Stop
+        return real(self, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "evaluate", stop_in_the_second)
+        main([*words, "--quiet"])
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert main([*words, "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["learning_rate"] for row in document["sweep"]["tried"]] == [0.001]
+    assert document["config"]["optimizer"]["learning_rate"] == 0.01
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    assert main([*words, "--quiet"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 0
+    assert "would go on at step 2" in capsys.readouterr().out
+    assert main([*words[:-1], "high", "--dry-run"]) == 2
+
+
+def test_a_sweeps_final_run_is_measured_again_when_asked(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan("scratch-small", {**SHORT, "data.path": str(pictures)})
+    tried = members(None, [0.01], planned.config, False)
+    result, _ = sweep(planned, tried, tmp_path / "run", Screen(quiet=True))
+    numbers = tmp_path / "run" / "model" / "metrics.json"
+    spoilt = json.loads(numbers.read_text())
+    spoilt["test"]["top1"] = 0.123
+    numbers.write_text(json.dumps(spoilt))
+    again, _ = sweep(planned, tried, tmp_path / "run", Screen(quiet=True))
+    assert again.metrics["test"]["top1"] == 0.123
+    again, _ = sweep(planned, tried, tmp_path / "run", Screen(quiet=True), measure_again=True)
+    assert again.metrics == result.metrics
+
+
+def test_a_chosen_members_numbers_that_cannot_be_read_are_said(pictures: Path, done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "run")
+    (tmp_path / "run" / table(done)["chosen"] / "model" / "metrics.json").write_text("{")
+    with pytest.raises(UsageError, match="metrics.json cannot be read"):
+        swept(pictures, tmp_path / "run")

@@ -116,6 +116,14 @@ def test_lora_needs_pretrained_weights(pictures: Path) -> None:
         plan("finetune", {**SETTINGS, "data.path": str(pictures), "lora.rank": 2})
 
 
+@pytest.mark.parametrize("recipe", ["head-only", "linear-probe"])
+def test_lora_with_a_recipe_that_learns_the_head_alone_is_refused(
+    pictures: Path, weights: Path, tmp_path: Path, recipe: str
+) -> None:
+    with pytest.raises(UsageError, match="LoRA learns in the attention too, but this recipe"):
+        plan(recipe, {"data.path": str(pictures), "model.weights": str(weights), "lora.rank": 2})
+
+
 def test_loras_rate_is_its_own_and_said(words: dict[str, object]) -> None:
     free = {name: value for name, value in words.items() if name != "optimizer.learning_rate"}
     made = plan("finetune", {**free, "lora.rank": 2})

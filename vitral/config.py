@@ -131,6 +131,9 @@ class ModelConfig:
     ] = ()
     learn: Annotated[Literal["all", "head"], "everything that freeze does not name, or the head alone"] = "all"
 
+    def __post_init__(self) -> None:
+        require(abs(self.head_bias) <= 1000, f"head_bias must be -1000 to 1000, not {self.head_bias:g}")
+
 
 @dataclass(frozen=True)
 class LoraConfig:
@@ -262,7 +265,7 @@ class OptimizerConfig:
         for name in ("momentum", "beta1", "beta2"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value:g}")
-        require(self.clip_norm >= 0, f"clip_norm must be 0 or more, not {self.clip_norm:g}")
+        require(0 <= self.clip_norm <= 1e9, f"clip_norm must be 0 to 1e9, not {self.clip_norm:g}")
         require(0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}")
 
 
@@ -424,6 +427,11 @@ class RunConfig:
             not self.lora.rank or self.model.weights not in (None, "none"),
             "LoRA learns beside pretrained weights: name them with --model, or leave --lora out.",
         )
+        require(
+            not self.lora.rank or self.model.learn == "all",
+            "LoRA learns in the attention too, but this recipe, or --model.learn head, has the head alone learn: leave "
+            "one of them out.",
+        )
         fitting = ("top1", "mean_average_precision") if self.data.multi_label else ("top1", "loss", "balanced_accuracy")
         require(
             self.training.metric in (None, *fitting),
@@ -436,6 +444,10 @@ class RunConfig:
         require(
             not (distils and self.data.multi_label),
             "distillation is for one label per picture: leave --distillation.teacher out.",
+        )
+        require(
+            self.optimizer.name != "lbfgs" or self.training.patience is None,
+            "optimizer lbfgs tries every weight decay, so it does not stop early: leave --training.patience out.",
         )
         require(
             self.optimizer.name != "lbfgs" or self._can_be_solved,

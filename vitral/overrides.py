@@ -212,7 +212,10 @@ def describe(kind: Any) -> str:
     if kind == tuple[int, int]:
         return "SIZE or HEIGHTxWIDTH"
     if origin is tuple:
-        return "words with commas between" if arguments[1] is Ellipsis else f"{len(arguments)} numbers with commas"
+        if arguments[1] is not Ellipsis:
+            return f"{len(arguments)} numbers with commas"
+        known = get_args(arguments[0]) if get_origin(arguments[0]) is Literal else ()
+        return f"words with commas between{', of ' + ', '.join(known) if known else ''}"
     if kind is Duration:
         return "a duration like '10 epochs', '500 steps' or '1e6 examples'"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]

@@ -20,6 +20,7 @@ from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.datasets.fingerprint import fingerprint
 from vitral.errors import StorageError, UsageError
 from vitral.files import replace_durably
+from vitral.frozen import decays
 from vitral.overrides import differences, from_json, override, to_json
 from vitral.planning import Plan, model_words
 from vitral.serving.predictor import choose_device
@@ -118,7 +119,8 @@ def finished_step(folder: Path, plan: Plan) -> int | None:
     """The last step of a run that is trained to its end and measured on every split; `None` if anything is left to do,
     or to mend."""
     config, splits = plan.config, plan.dataset.splits
-    total = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN])).total
+    schedule = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN]))
+    total = len(decays(plan.dataset)) if config.optimizer.name == "lbfgs" else schedule.total
     try:
         found = json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))
         # the intervals come last: an evaluation during training writes the rest
@@ -169,6 +171,8 @@ def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_conf
         UsageError: they differ, and how; or what was read is not what a run writes.
     """
     try:
+        if not isinstance(old_config, dict):
+            raise TypeError("its configuration is no JSON object")
         before = from_json(RunConfig, old_config)
         old_counts = {name: split["count"] for name, split in old_data["splits"].items()}
         old_classes = list(old_data["classes"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vitral import run
 from vitral.config import Duration, RunConfig
 from vitral.console import Screen
 from vitral.datasets import read as read_pictures
@@ -76,9 +77,17 @@ def members(grid: Grid | None, rates: Sequence[float], config: RunConfig, length
 
 
 def sweep(
-    plan: Plan, tried: Sequence[Member], folder: Path, screen: Screen, command: tuple[str, ...] = ()
+    plan: Plan,
+    tried: Sequence[Member],
+    folder: Path,
+    screen: Screen,
+    command: tuple[str, ...] = (),
+    measure_again: bool = False,
 ) -> tuple[Result, dict[str, Any]]:
     """Run the members that have not been run, choose, and train on everything; the same call goes on after a stop.
+
+    Args:
+        measure_again: of the final run, see `vitral.run.start`.
 
     Returns:
         the final run's result (not finished, if a signal came), and the table: `metric`, `tried`, `chosen`.
@@ -99,9 +108,29 @@ def sweep(
                     return Result(folder, folder / "model", {}, False, stopped.signal), table
                 screen.end_progress()
             screen.say(f"{number} of {len(tried)}, {member.name}: {_said(table, member)}")
-        best = _choose(table, tried, folder)
+        best = _choose(table, tried)
+        _write(folder, table)
         show(table, screen)
-        return go_on(_final(plan, best, folder, table), folder, screen, command), table
+        return go_on(_final(plan, best, folder, table), folder, screen, command, measure_again), table
+
+
+def preview(
+    plan: Plan, tried: Sequence[Member], folder: Path, screen: Screen
+) -> tuple[RunConfig, int | None, dict[str, Any]]:
+    """What `sweep` would go on with, as `vitral.run.preview` says it of a run; and the table so far.
+
+    Raises:
+        UsageError: as `sweep`.
+    """
+    _require_sweepable(plan)
+    table = _begun(plan, folder) or _empty(plan)
+    screen.decide(_intent(plan, tried))
+    screen.table(("learning rate", "length", "so far"), [_planned(table, member, plan) for member in tried], right=(0,))
+    left = [member for member in tried if _row(table, member) is None]
+    if left:
+        own = _own(plan, left[0], folder, table)
+        return (*run.preview(own, folder / "sweep" / left[0].name, screen), table)
+    return (*run.preview(_final(plan, _choose(table, tried), folder, table), folder, screen), table)
 
 
 def show(table: dict[str, Any], screen: Screen) -> None:
@@ -130,6 +159,8 @@ def _require_sweepable(plan: Plan) -> None:
         raise UsageError(
             "--lr-grid chooses on held-out pictures, and there are none: set --data.validation-fraction above 0."
         )
+    if config.optimizer.find_rate:
+        raise UsageError("--find-lr and --lr-grid are two ways to find the learning rate: give one of the two.")
     if config.training.patience is not None:
         raise UsageError(
             "--lr-grid ends with a run on all pictures, which leaves none to stop early by: leave "
@@ -147,23 +178,35 @@ def _intent(plan: Plan, tried: Sequence[Member]) -> str:
 
 def _open(plan: Plan, folder: Path) -> dict[str, Any]:
     """The table so far; what an earlier start of another sweep left is refused."""
-    data = described(plan.dataset)
+    table = _begun(plan, folder)
+    if table is None:
+        table = _empty(plan)
+        _write(folder, table)
+    return table
+
+
+def _empty(plan: Plan) -> dict[str, Any]:
+    made: dict[str, Any] = {"metric": plan.config.metric, "tried": [], "chosen": None, "settled": {}}
+    return made | {"config": to_json(plan.config), "data": described(plan.dataset)}
+
+
+def _begun(plan: Plan, folder: Path) -> dict[str, Any] | None:
+    """The table that an earlier start left."""
     path = folder / "sweep.json"
-    if path.is_file():
-        try:
-            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            require_same(plan.config, data, folder, table["config"], table["data"])
-            if not all({"run", "value", "loss", "learning_rate", "duration"} <= set(row) for row in table["tried"]):
-                raise ValueError("a row is not whole")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
-        return table
-    if (folder / "config.json").is_file():
-        raise UsageError(f"{folder} holds a run without a sweep: start afresh with --out ANOTHER_FOLDER.")
-    table = {"metric": plan.config.metric, "tried": [], "chosen": None, "config": to_json(plan.config), "data": data}
-    _write(folder, table)
+    if not path.is_file():
+        if (folder / "config.json").is_file():
+            raise UsageError(f"{folder} holds a run without a sweep: start afresh with --out ANOTHER_FOLDER.")
+        return None
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        require_same(plan.config, described(plan.dataset), folder, table["config"], table["data"])
+        if not all({"run", "value", "loss", "learning_rate", "duration"} <= set(row) for row in table["tried"]):
+            raise ValueError("a row is not whole")
+        override(plan.config, table.setdefault("settled", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
     return table
 
 
@@ -199,13 +242,10 @@ def _run(
     plan: Plan, member: Member, folder: Path, table: dict[str, Any], screen: Screen, command: tuple[str, ...]
 ) -> Result | None:
     """Train and judge one member and note it; what came out, if it was stopped."""
-    splits = {name: split for name, split in plan.dataset.splits.items() if name != TEST}  # test takes no part
-    config = override(member.config(plan.config), {"training.evaluate_every": Duration(0, "steps")})
-    config = override(config, {"runtime.features": config.runtime.features or str(folder / "features")})
-    own = replace(plan, config=config, dataset=replace(plan.dataset, splits=splits), warnings=())
+    own = _own(plan, member, folder, table)
     where = folder / "sweep" / member.name
     row: dict[str, Any] = {"run": str(where.relative_to(folder)), "learning_rate": member.learning_rate}
-    row |= {"duration": str(config.schedule.duration), "warmup": str(config.schedule.warmup)}
+    row |= {"duration": str(own.config.schedule.duration), "warmup": str(own.config.schedule.warmup)}
     try:
         result = start(own, where, screen, command)
         if not result.finished:
@@ -214,14 +254,36 @@ def _run(
         row |= {"value": found[table["metric"]], "loss": found.get("loss"), "error": None}
     except NonFiniteError as error:
         row |= {"value": None, "loss": None, "error": str(error)}
-    shutil.rmtree(where / "checkpoints", ignore_errors=True)  # it is not run again
     table["tried"].append(row)
+    table["settled"] = table["settled"] or _settled(own.config, where)
     _write(folder, table)
+    shutil.rmtree(where / "checkpoints", ignore_errors=True)  # it is not run again
     return None
+
+
+def _own(plan: Plan, member: Member, folder: Path, table: dict[str, Any]) -> Plan:
+    """The plan of a member."""
+    splits = {name: split for name, split in plan.dataset.splits.items() if name != TEST}  # test takes no part
+    config = override(member.config(plan.config), {"training.evaluate_every": Duration(0, "steps"), **table["settled"]})
+    config = override(config, {"runtime.features": config.runtime.features or str(folder / "features")})
+    return replace(plan, config=config, dataset=replace(plan.dataset, splits=splits), warnings=())
+
+
+def _settled(config: RunConfig, where: Path) -> dict[str, Any]:
+    """What the first member's trial chose. It holds for all: rates are compared at the same precision."""
+    if config.training.precision is not None:
+        return {}
+    return {"training.precision": json.loads((where / "config.json").read_text())["training"]["precision"]}
 
 
 def _row(table: dict[str, Any], member: Member) -> dict[str, Any] | None:
     return next((row for row in table["tried"] if Path(row["run"]).name == member.name), None)
+
+
+def _planned(table: dict[str, Any], member: Member, plan: Plan) -> tuple[str, str, str]:
+    """A member's row in a table of what would be tried."""
+    length = str(member.config(plan.config).schedule.duration)
+    return f"{member.learning_rate:g}", length, "" if _row(table, member) is None else _said(table, member)
 
 
 def _said(table: dict[str, Any], member: Member) -> str:
@@ -234,7 +296,7 @@ def _said(table: dict[str, Any], member: Member) -> str:
 # After ----------------------------------------------------------------------------------------------
 
 
-def _choose(table: dict[str, Any], tried: Sequence[Member], folder: Path) -> Member:
+def _choose(table: dict[str, Any], tried: Sequence[Member]) -> Member:
     """The best member: of equals the one of lower loss, then the first."""
     sign = -1 if table["metric"] == "loss" else 1
 
@@ -250,21 +312,25 @@ def _choose(table: dict[str, Any], tried: Sequence[Member], folder: Path) -> Mem
     row = _row(table, best)
     assert row is not None
     table["chosen"] = row["run"]
-    _write(folder, table)
     return best
 
 
 def _final(plan: Plan, best: Member, folder: Path, table: dict[str, Any]) -> Plan:
     """The winner's run on all pictures of train and those that were held out."""
-    config = override(best.config(plan.config), {"data.validation_fraction": 0.0})
-    won = json.loads((folder / table["chosen"] / "model" / "metrics.json").read_text(encoding="utf-8"))
+    config = override(best.config(plan.config), {"data.validation_fraction": 0.0, **table["settled"]})
+    path = folder / table["chosen"] / "model" / "metrics.json"
+    try:
+        won = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): sweep anew in another folder with --out.") from error
     tried = [{name: row[name] for name in ("learning_rate", "duration", "value", "loss")} for row in table["tried"]]
     known = {"sweep": {"metric": table["metric"], "tried": tried, "learning_rate": best.learning_rate}}
     if "calibration" in won:  # no picture is left to fit a temperature on; the winner's is of the same recipe
         known["calibration"] = won["calibration"]
-    said = f"learning rate {best.learning_rate:g}: the best of {len(tried)} on held-out pictures"
+    said = [f"learning rate {best.learning_rate:g}: the best of {len(tried)} on held-out pictures"]
+    said += [f"{config.training.precision}: as in those runs"] if table["settled"] else []
     return replace(
-        plan, config=config, dataset=_whole(plan), decisions=(*plan.decisions, said), known={**plan.known, **known}
+        plan, config=config, dataset=_whole(plan), decisions=(*plan.decisions, *said), known={**plan.known, **known}
     )
 
 

@@ -148,6 +148,10 @@ def test_another_model_or_protocol_is_refused_in_the_same_folder(
     shutil.copytree(other, model.parent / "other")
     told = run("vtab", model.parent / "other", *words, "--protocol", "knn", code=2, capsys=capsys)
     assert "weights_sha256" in told["error"]["message"]
+    for name in ("", "..", "../up", "a,b"):
+        told = run("vtab", model, "--own", f"{name}={pictures}", "--out", tmp_path / "else", code=2, capsys=capsys)
+        assert "--own takes NAME=PICTURES" in str(told)
+    assert not (tmp_path / "else").exists()
     told = run("vtab", model, "--own", pictures, "--out", pictures, "--protocol", "knn", code=2, capsys=capsys)
     assert "holds no results" in told["error"]["message"]
 

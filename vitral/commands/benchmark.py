@@ -122,6 +122,8 @@ def _own(arguments: argparse.Namespace) -> list[Entry]:
         name, equals, path = word.partition("=")
         if not equals or Path(word).exists():
             path, name = word, Path(word).resolve().stem
+        if not name.strip(". ") or set(name) & set("/\\,"):  # it names a folder, and a task in --tasks
+            raise UsageError(f"--own takes NAME=PICTURES with a name without slashes and commas, not {word!r}.")
         reading = partial(_read_own, path, given(arguments, "data."))
         made.append(Entry(f"own/{name}", OWN, reading, where=str(Path(path).resolve())))
     return made

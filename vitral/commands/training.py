@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # --help answers without torch
     from vitral.config import RunConfig
     from vitral.planning import Plan
     from vitral.run import Result
+    from vitral.sweep import Member
 
 
 def options(parser: argparse.ArgumentParser, recipe: str) -> None:
@@ -68,6 +69,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     from vitral.datasets.named import split_name
     from vitral.planning import plan
     from vitral.run import preview
+    from vitral.sweep import preview as preview_sweep
 
     words = given(arguments, "")
     words["data.path"] = arguments.pictures
@@ -87,10 +89,20 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
     screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    fixed_length = bool(length or "schedule.duration" in words)
+    if planned.config.optimizer.name == "lbfgs" and fixed_length:
+        raise UsageError(
+            "optimizer lbfgs solves the head to the end, however long that takes: leave --epochs, --steps and "
+            "--schedule.duration out."
+        )
+    tried = _tried(planned, folder, arguments, fixed_length)
     if arguments.dry_run:
-        return 0, _show(planned, *preview(planned, folder, screen), folder, screen)
-    result, table = _train(planned, folder, screen, arguments, bool(length or "schedule.duration" in words))
-    swept = {} if table is None else {"sweep": {name: table[name] for name in ("metric", "tried", "chosen")}}
+        if tried is None:
+            return 0, _show(planned, *preview(planned, folder, screen), folder, screen)
+        config, step, so_far = preview_sweep(planned, tried, folder, screen)
+        return 0, {**_show(planned, config, step, folder, screen), "sweep": _of_table(so_far)}
+    result, table = _train(planned, tried, folder, screen, arguments)
+    swept = {} if table is None else {"sweep": _of_table(table)}
     if not result.finished:
         code = 128 + (result.signal or 2)
         again = shlex.join(arguments.command)
@@ -107,22 +119,34 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
 
 
 def _train(
-    planned: Plan, folder: Path, screen: Screen, arguments: argparse.Namespace, fixed_length: bool
+    planned: Plan, tried: list[Member] | None, folder: Path, screen: Screen, arguments: argparse.Namespace
 ) -> tuple[Result, dict[str, Any] | None]:
-    """One run; or, with --lr-grid, one for each of its rates and the final one, and the table of them."""
-    from vitral.recipes import RECIPES
+    """One run; or, with --lr-grid, one for each of what it tries and the final one, and the table of them."""
     from vitral.run import start
-    from vitral.sweep import members, sweep
+    from vitral.sweep import sweep
+
+    if tried is None:
+        return start(planned, folder, screen, arguments.command, arguments.measure_again), None
+    return sweep(planned, tried, folder, screen, arguments.command, arguments.measure_again)
+
+
+def _tried(planned: Plan, folder: Path, arguments: argparse.Namespace, fixed_length: bool) -> list[Member] | None:
+    """What --lr-grid is to try; `None` without it."""
+    from vitral.recipes import RECIPES
+    from vitral.sweep import members
 
     said = getattr(arguments, "lr_grid", None)
     if said is None and (folder / "sweep.json").is_file():
         raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
     if said is None:
-        return start(planned, folder, screen, arguments.command, arguments.measure_again), None
+        return None
     if hasattr(arguments, "optimizer.learning_rate"):
         raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
-    tried = members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
-    return sweep(planned, tried, folder, screen, arguments.command)
+    return members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
+
+
+def _of_table(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: table[name] for name in ("metric", "tried", "chosen")}
 
 
 def _rates(words: str) -> list[float]:
