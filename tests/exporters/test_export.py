@@ -124,7 +124,8 @@ def test_an_exported_folder_is_looked_at_as_a_strangers(exported: Path, tmp_path
     for changes, said in (
         ({"classes": '["a"]'}, "3 scores for 1 class"), ({"temperature": "nan"}, "temperature"),
         ({"preprocessing": "{}"}, "lacks crop"), ({"classes": "[1, 2, 3]"}, "list of names"),
-        ({"multi_label": '"yes"'}, "another kind"),
+        ({"multi_label": '"yes"'}, "another kind"), ({"classes": '["a", "b", "a"]'}, "the same name"),
+        ({"descriptions": '{"c": ["x"]}'}, "must be words"),
     ):  # fmt: skip
         library.helper.set_model_props(made, {p.key: p.value for p in made.metadata_props} | changes)
         library.save(made, odd / "model.onnx")
@@ -132,6 +133,13 @@ def test_an_exported_folder_is_looked_at_as_a_strangers(exported: Path, tmp_path
             vitral.load(odd)
         shutil.copy(exported / "model.onnx", odd)
         made = library.load(odd / "model.onnx")
+    weight = next(one for one in made.graph.initializer if one.raw_data)
+    library.external_data_helper.set_external_data(weight, "../secret", offset=0, length=len(weight.raw_data))
+    (tmp_path / "secret").write_bytes(weight.raw_data)
+    weight.ClearField("raw_data")
+    (odd / "model.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(DataError, match="escapes model directory"):
+        vitral.load(odd)
     (odd / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(DataError, match="export the model again"):
         vitral.load(odd)
