@@ -335,6 +335,7 @@ def test_int8_auto_keeps_the_fastest_that_is_right(
         for i in range(8):
             picture("red", i, (30, 30)).save(pictures / name / f"{i}.png")
     monkeypatch.setattr(quantising, "TRIED", [row for row in quantising.TRIED if row[0] == "onnx"])
+    monkeypatch.setattr(onnx, "write", lambda *_: exported / "model.onnx")  # the same model's, made before
     out = tmp_path / "out"
     assert (
         main(["export", str(folder), "--int8", "auto", "--pictures", str(pictures), "--out", str(out), "--json"]) == 0
@@ -352,6 +353,11 @@ def test_int8_auto_keeps_the_fastest_that_is_right(
     assert f"{kept['format']} {kept['precision']}" == max(allowed, key=lambda row: row["pictures_per_second"])["name"]
     assert rows["onnx float32"]["top1"] == rows["torch float32"]["top1"]
     assert chosen.classes == model.classes
+
+
+def test_pictures_of_which_none_can_be_read_choose_nothing() -> None:
+    with pytest.raises(DataError, match="not one of the pictures"):
+        choice.race({"torch float32": small_model()}, [], 3)
 
 
 @pytest.mark.parametrize(

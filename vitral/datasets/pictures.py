@@ -32,7 +32,7 @@ LARGEST_MEMBER = 1 << 29
 """Bytes of a file in an archive above which it is not read."""
 
 LARGEST_HEADER = 1 << 20
-"""Bytes of a member's long name or further attributes: tarfile takes them into memory whole, and zeros compress well."""
+"""Bytes of a member's long name or further attributes, which tarfile takes into memory whole; zeros compress well."""
 
 EXTENSIONS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
