@@ -19,6 +19,8 @@ from tests.pictures import picture
 from vitral.cli import main
 from vitral.commands import answers_file
 from vitral.commands.predictions import spreadsheet_safe
+from vitral.datasets.pictures import Picture
+from vitral.serving import stream
 
 COUNT = 70
 """Pictures: more than two batches."""
@@ -116,6 +118,60 @@ def test_a_damaged_archive_keeps_what_was_answered(model: Path, folder: Path, tm
     assert 32 < len(kept) < COUNT
 
 
+def test_a_damaged_header_is_not_the_end_and_a_bomb_is_not_unpacked(
+    model: Path, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("00.png", "01.png", "02.png"):
+            tar.add(folder / name, name)
+        second = tar.getmembers()[1].offset
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[second + 3] ^= 1
+    (tmp_path / "a.tar").write_bytes(data)
+    long = tarfile.TarInfo("x")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 8**11 - 1  # what tarfile would ask memory for
+    (tmp_path / "bomb.tar").write_bytes(long.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 16))
+    for name, said in (("a.tar", "damaged header"), ("bomb.tar", "the limit is 1,048,576")):
+        assert main(["predict", str(model), str(tmp_path / name), "--json"]) == 65
+        assert said in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_large_pictures_of_an_archive_wait_a_few_at_a_time(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = [path.read_bytes() for path in sorted(folder.iterdir())]
+    monkeypatch.setattr(stream, "HELD", 3 * min(map(len, data)))
+    found = list(stream.answered(vitral.load(model), (Picture("x", one) for one in data), 2, 10**6))
+    assert max(map(len, found)) == 3
+    assert sum(map(len, found)) == COUNT
+
+
+def test_two_at_once_do_not_write_one_file(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    words = ["predict", str(model), f"{folder}/0*.png", "--out", str(tmp_path / "o.csv")]
+    finish, codes = answers_file.AnswersFile.finish, []
+
+    def another_in_between(self: Any) -> None:
+        codes.append(main(words))
+        finish(self)
+
+    monkeypatch.setattr(answers_file.AnswersFile, "finish", another_in_between)
+    assert main(words) == 0
+    assert codes == [2]
+    assert "another vitral is writing" in capsys.readouterr().err
+    assert len(table(tmp_path / "o.csv")) == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["o.csv"]
+
+
+def test_a_name_cannot_fake_an_answer(model: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    for name in ("a.png\n  99.00%  cat", "b.png\nwarning: all is well"):
+        (tmp_path / name).write_bytes((folder / "00.png").read_bytes() if name[0] == "a" else b"no picture")
+    assert main(["predict", str(model), *sorted(map(str, tmp_path.iterdir())), "--top", "1"]) == 65
+    said = capsys.readouterr()
+    assert len((said.out + said.err).splitlines()) == 3
+
+
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_a_stopped_job_goes_on_after_its_last_whole_row(
     ending: str, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -207,6 +263,7 @@ def test_features_are_the_models_in_every_form(model: Path, folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (["--out", ""], 2, "must end in"),
         (["--out", "o.xlsx"], 2, ".csv, .jsonl or .parquet"),
         (["--out", "no/o.csv"], 74, "cannot write"),
         (["--backend", "tensorrt"], 2, "invalid choice"),

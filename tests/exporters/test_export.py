@@ -124,7 +124,8 @@ def test_an_exported_folder_is_looked_at_as_a_strangers(exported: Path, tmp_path
     for changes, said in (
         ({"classes": '["a"]'}, "3 scores for 1 class"), ({"temperature": "nan"}, "temperature"),
         ({"preprocessing": "{}"}, "lacks crop"), ({"classes": "[1, 2, 3]"}, "list of names"),
-        ({"multi_label": '"yes"'}, "another kind"),
+        ({"multi_label": '"yes"'}, "another kind"), ({"classes": '["a", "b", "a"]'}, "the same name"),
+        ({"descriptions": '{"c": ["x"]}'}, "must be words"),
     ):  # fmt: skip
         library.helper.set_model_props(made, {p.key: p.value for p in made.metadata_props} | changes)
         library.save(made, odd / "model.onnx")
@@ -132,6 +133,13 @@ def test_an_exported_folder_is_looked_at_as_a_strangers(exported: Path, tmp_path
             vitral.load(odd)
         shutil.copy(exported / "model.onnx", odd)
         made = library.load(odd / "model.onnx")
+    weight = next(one for one in made.graph.initializer if one.raw_data)
+    library.external_data_helper.set_external_data(weight, "../secret", offset=0, length=len(weight.raw_data))
+    (tmp_path / "secret").write_bytes(weight.raw_data)
+    weight.ClearField("raw_data")
+    (odd / "model.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(DataError, match="escapes model directory"):
+        vitral.load(odd)
     (odd / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(DataError, match="export the model again"):
         vitral.load(odd)
@@ -327,6 +335,7 @@ def test_int8_auto_keeps_the_fastest_that_is_right(
         for i in range(8):
             picture("red", i, (30, 30)).save(pictures / name / f"{i}.png")
     monkeypatch.setattr(quantising, "TRIED", [row for row in quantising.TRIED if row[0] == "onnx"])
+    monkeypatch.setattr(onnx, "write", lambda *_: exported / "model.onnx")  # the same model's, made before
     out = tmp_path / "out"
     assert (
         main(["export", str(folder), "--int8", "auto", "--pictures", str(pictures), "--out", str(out), "--json"]) == 0
@@ -344,6 +353,11 @@ def test_int8_auto_keeps_the_fastest_that_is_right(
     assert f"{kept['format']} {kept['precision']}" == max(allowed, key=lambda row: row["pictures_per_second"])["name"]
     assert rows["onnx float32"]["top1"] == rows["torch float32"]["top1"]
     assert chosen.classes == model.classes
+
+
+def test_pictures_of_which_none_can_be_read_choose_nothing() -> None:
+    with pytest.raises(DataError, match="not one of the pictures"):
+        choice.race({"torch float32": small_model()}, [], 3)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,9 @@ def test_the_same_again_takes_the_place_of_the_older_one_and_nothing_else_does(
 
 def test_a_convolutional_network_is_shown_by_what_fits_it(cnn: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    words = ["inspect", cnn, pictures / "b.png", tmp_path / "broken.png", "--out", tmp_path / "o", "--tested", "0"]
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        tar.add(pictures / "b.png", "b.png")
+    words = ["inspect", cnn, tmp_path / "t.tar", tmp_path / "broken.png", "--out", tmp_path / "o", "--tested", "0"]
     assert main([*map(str, words), "--device", "cpu", "--quiet"]) == 65
     document = json.loads((tmp_path / "o" / "inspect.json").read_text())
     assert document["methods"] == ["gradcam"]

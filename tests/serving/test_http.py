@@ -226,6 +226,7 @@ J = {"content_type": "application/json"}
         ("POST", "/v1/classify", b'{"images": ["http://169.254.169.254/"]}', J, 400, "malformed"),
         ("POST", "/v1/classify", b'{"images": ["aa=="], "top": []}', J, 400, "malformed"),
         ("POST", "/v1/classify", json.dumps({"images": ["aa=="] * 33}), J, 413, "too_large"),
+        ("POST", "/v1/classify", b'{"images": [' + b"[]," * 20_000 + b"[]]}", J, 413, "too_large"),
         ("POST", "/v1/classify", b"x", {"content_type": "multipart/form-data"}, 400, "malformed"),
         ("POST", "/v1/classify", b"x", {"content_type": "multipart/form-data; boundary=" + "y" * 300}, 400, "malformed"),
         ("POST", "/v1/classify", b"--e\r\n\r\n", {"content_type": "multipart/form-data; boundary=e"}, 400, "malformed"),
@@ -322,10 +323,13 @@ def test_what_is_not_http_is_answered_in_json_or_hung_up_on(server: Running) -> 
     assert b"400 Bad Request" in raw(server, b"HELLO\r\n\r\n")
     assert b'"code": "malformed"' in raw(server, b"HELLO\r\n\r\n")
     assert b"431 " in raw(server, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 70_000)
+    assert b"431 " in raw(server, b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5500 + b"\r\n")
     smuggle = (
-        b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET"
+        b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     )
-    assert b" 200 " not in raw(server, smuggle).split(b"\r\n")[0]
+    assert b" 400 " in raw(server, smuggle)
+    assert b"vitral_requests" not in raw(server, smuggle)
     for _ in range(100):
         raw(server, rng.bytes(int(rng.integers(1, 400))))
         start = bytearray(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n" + bytes(20))

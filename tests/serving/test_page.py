@@ -26,7 +26,7 @@ NAMES = ["=cmd", "<b>bold</b>", "plain", "ünï", "+1"]
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Model]:
-    return {"one": tiny_model(0, labels=NAMES), "two": tiny_model(1, labels=NAMES)}
+    return {"one": tiny_model(0, labels=NAMES), "constructor": tiny_model(1, labels=NAMES)}
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def test_a_person_gets_answers_explanations_a_table_and_a_history(
         until(lambda: (tmp_path / "predictions.csv").is_file())
         saved_rows = list(csv.DictReader(io.StringIO((tmp_path / "predictions.csv").read_text("utf-8-sig"))))
         assert len(saved_rows) == 8
-        label, probability = best(models["two"], pictures[2])
-        row = next(row for row in saved_rows if (row["picture"], row["model"]) == ("c.png", "two"))
+        label, probability = best(models["constructor"], pictures[2])
+        row = next(row for row in saved_rows if (row["picture"], row["model"]) == ("c.png", "constructor"))
         assert row["top1"].removeprefix("'") == label
         assert row["top1"].startswith("'") == label.startswith(("=", "+"))
         assert float(row["probability1"]) == probability

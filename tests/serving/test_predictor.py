@@ -51,8 +51,9 @@ def test_a_picture_gets_the_same_bits_alone_and_in_any_batch(
     pixels = np.random.default_rng(0).integers(0, 256, (33, shape[3], shape[3], 3)).astype(np.uint8)
     together = made.logits(pixels)
     for size in (1, 2, 7, 16, 32):
-        apart = torch.cat([made.logits(pixels[i : i + size]) for i in range(0, 33, size)])
-        assert torch.equal(apart, together), size
+        count = min(33, 4 * size)
+        apart = torch.cat([made.logits(pixels[i : i + size]) for i in range(0, count, size)])
+        assert torch.equal(apart[:count], together[:count]), size
 
 
 def test_scores_are_the_networks_own() -> None:

@@ -6,15 +6,18 @@ asked, so that nothing else is ever added to them.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from vitral.commands.predictions import write_csv
 from vitral.errors import DataError, StorageError, UnavailableError, UsageError
-from vitral.files import flush, replace_durably
+from vitral.files import flush
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -23,7 +26,7 @@ ROW_GROUP = 4096
 
 
 class AnswersFile:
-    """Rows on their way to a file.
+    """Rows on their way to a file, which belongs to this process until the context is left.
 
     Attributes:
         done: rows that an earlier start has left.
@@ -52,18 +55,36 @@ class AnswersFile:
         self._asked = path.with_name(path.name + ".part.json")
         self._file: BinaryIO | None = None
         try:
-            self._require_same(request)
-            self.done, self.bad = self._repair()
+            with contextlib.ExitStack() as stack:
+                self._lock = stack.enter_context(self._asked.open("a+b"))
+                self._begin(self._lock, request)
+                self.done, self.bad = self._repair()
+                stack.pop_all()
         except OSError as error:
             raise StorageError(f"cannot write {self.part} ({error.strerror}): name another file.") from error
 
-    def _require_same(self, request: dict[str, Any]) -> None:
-        if not self._asked.exists():
-            if self.part.exists():
-                raise UsageError(f"{self.part} is there and says nothing of where it comes from: move it away.")
-            replace_durably(self._asked, (json.dumps(request, indent=1) + "\n").encode())
+    def _begin(self, file: BinaryIO, request: dict[str, Any]) -> None:
+        """Lock the file that says what was asked; the system lets go of it however this process ends."""
         try:
-            before = json.loads(self._asked.read_bytes())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            others = os.fstat(file.fileno()).st_nlink == 0  # they have just finished
+        except BlockingIOError:
+            others = True
+        if others:
+            raise UsageError(f"another vitral is writing {self.path}: wait for it, or name another file.")
+        file.seek(0)
+        if said := file.read():
+            self._require_same(said, request)
+        elif self.part.exists():
+            raise UsageError(f"{self.part} is there and says nothing of where it comes from: move it away.")
+        else:
+            file.write((json.dumps(request, indent=1) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _require_same(self, said: bytes, request: dict[str, Any]) -> None:
+        try:
+            before = json.loads(said)
             differing = [name for name in request if before.get(name) != json.loads(json.dumps(request[name]))]
         except (ValueError, RecursionError, AttributeError):
             raise UsageError(f"{self._asked} is damaged: remove it and {self.part} to start anew.") from None
@@ -126,6 +147,14 @@ class AnswersFile:
         """Leave it for another time."""
         if self._file is not None:
             self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others write it."""
+        self.close()
+        self._lock.close()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         with self.part.open("rb") as file:

@@ -6,12 +6,13 @@ Without pictures: what can be said of the network alone, its filters and positio
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section
 from vitral.console import Screen
-from vitral.datasets.pictures import listed
+from vitral.datasets.pictures import Picture, listed
 from vitral.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.serving.predictor import load
 
     figures.available()
-    paths = [picture.name for picture in listed(arguments.pictures, DataConfig()).pictures]
-    if len(paths) > MOST:
-        raise UsageError(f"{len(paths):,} pictures are more than can be looked into: name at most {MOST}.")
+    given = list(itertools.islice(listed(arguments.pictures, DataConfig()).pictures, MOST + 1))
+    if len(given) > MOST:
+        raise UsageError(f"these are more pictures than can be looked into: name at most {MOST}.")
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     max_pixels = override(DataConfig(), section(arguments, "data.")).max_pixels
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
@@ -67,8 +68,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     workers = threads(runtime.workers)
     methods = _methods(model.network, arguments.method)
     gallery = _gallery(arguments.neighbours, screen) if arguments.neighbours else None
-    kept, pixels, unreadable = _read(model, paths, max_pixels, screen)
-    request = Request(methods if paths else (), arguments.label, arguments.tested, arguments.plane)
+    kept, pixels, unreadable = _read(model, given, max_pixels, screen)
+    request = Request(methods if given else (), arguments.label, arguments.tested, arguments.plane)
     found = look(model, kept, pixels, request, gallery, workers, screen)
     screen.progress("drawing")
     document = folder.write(found, out, name)
@@ -103,7 +104,9 @@ def _methods(network: Any, asked: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def _read(model: Any, paths: list[str], max_pixels: int, screen: Screen) -> tuple[list[str], Any, list[dict[str, str]]]:
+def _read(
+    model: Any, given: list[Picture], max_pixels: int, screen: Screen
+) -> tuple[list[str], Any, list[dict[str, str]]]:
     """The pictures that can be read, their pixels [n, h, w, 3], and the others."""
     import numpy as np
 
@@ -112,14 +115,16 @@ def _read(model: Any, paths: list[str], max_pixels: int, screen: Screen) -> tupl
     from vitral.errors import UnreadableImageError
 
     kept, pixels, unreadable = [], [], []
-    for path in paths:
+    for picture in given:
         try:
-            pixels.append(prepare(decode(path, max_pixels), model.preprocessing))
-            kept.append(path)
+            if picture.error is not None:
+                raise UnreadableImageError(picture.name, picture.error)
+            pixels.append(prepare(decode(picture.source, max_pixels), model.preprocessing))
+            kept.append(picture.name)
         except UnreadableImageError as error:
-            screen.warn(f"{path}: {error.reason}")
-            unreadable.append({"path": path, "reason": error.reason})
-    if paths and not kept:
+            screen.warn(f"{picture.name}: {error.reason}")
+            unreadable.append({"path": picture.name, "reason": error.reason})
+    if given and not kept:
         reasons = "; ".join(f"{one['path']}: {one['reason']}" for one in unreadable[:3])
         raise DataError(f"not one of the pictures can be read ({reasons}): give JPEG, PNG, WebP, BMP or GIF files.")
     return kept, np.stack(pixels) if pixels else np.zeros((0, *model.preprocessing.crop, 3), np.uint8), unreadable

@@ -7,6 +7,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +83,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     found = listed(arguments.pictures, data)
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
     least = _least(model, arguments, screen)
-    file = _file(model, arguments, least) if arguments.out else None
-    model = _with_backend(model, arguments, found.total, screen)
-    pictures = _rest(found.pictures, file, screen) if file else found.pictures
     workers = threads(runtime.workers) if found.total is None else min(threads(runtime.workers), found.total - 1)
-    answers = answered(model, pictures, workers, data.max_pixels, arguments.features)
-    if file is None:
-        return _shown(model, answers, arguments, least, screen)
-    made = ([_row(model, answer, arguments.top, least) for answer in batch] for batch in answers)
-    return _written(made, file, found, model.backend_name, screen)
+    with nullcontext() if arguments.out is None else _file(model, arguments, least) as file:
+        model = _with_backend(model, arguments, found.total, screen)
+        pictures = _rest(found.pictures, file, screen) if file else found.pictures
+        answers = answered(model, pictures, workers, data.max_pixels, arguments.features)
+        if file is None:
+            return _shown(model, answers, arguments, least, screen)
+        made = ([_row(model, answer, arguments.top, least) for answer in batch] for batch in answers)
+        return _written(made, file, found, model.backend_name, screen)
 
 
 def _shown(
@@ -134,7 +135,7 @@ def _written(
         file.close()
     total, unreadable = file.done + made, file.bad + len(bad)
     for row in bad[:NAMED]:
-        screen.warn(f"{row['path']}: {row['error']}")
+        screen.warn(_line(f"{row['path']}: {row['error']}"))
     if len(bad) > NAMED:
         screen.warn(f"and {len(bad) - NAMED:,} more: column error of {file.path}")
     code = _code(total, unreadable, bad)
@@ -238,13 +239,18 @@ def _progress(before: int, made: int, count: int | None, seconds: float) -> str:
 
 
 def _show(answer: dict[str, Any], descriptions: dict[str, str], screen: Screen) -> None:
+    """An answer on the screen; a line break within a name is spelled out, for it could fake another answer."""
     if "error" in answer:
-        screen.warn(f"{answer['path']}: {answer['error']}")
+        screen.warn(_line(f"{answer['path']}: {answer['error']}"))
         return
     said = [f"{guess['probability']:6.2%}  {_name(guess['label'], descriptions)}" for guess in answer["predictions"]]
     unsure = "  no answer: it is not sure enough" if answer.get("abstained") else ""
-    screen.say("\n".join([answer["path"] + unsure, *(f"  {line}" for line in said)]))
+    screen.say("\n".join([_line(answer["path"]) + unsure, *(f"  {_line(line)}" for line in said)]))
 
 
 def _name(label: str, descriptions: dict[str, str]) -> str:
     return f"{label} ({descriptions[label]})" if label in descriptions else label
+
+
+def _line(text: str) -> str:
+    return text.replace("\n", "\\n")

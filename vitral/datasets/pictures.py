@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from vitral.config import DataConfig
 from vitral.datasets.dataset import Source
@@ -28,8 +28,16 @@ STDIN = "-"
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-LARGEST_MEMBER = 1 << 30
+LARGEST_MEMBER = 1 << 29
 """Bytes of a file in an archive above which it is not read."""
+
+LARGEST_HEADER = 1 << 20
+"""Bytes of a member's long name or further attributes, which tarfile takes into memory whole; zeros compress well."""
+
+EXTENSIONS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+"""Kinds of members that only say more of the next one."""
 
 
 class Picture(NamedTuple):
@@ -92,6 +100,8 @@ def _matching(words: str) -> list[str]:
         return found
     if any(sign in words for sign in "*?["):
         raise MissingInputError(f"no picture at {words}: nothing matches the pattern; check it, from {Path.cwd()}.")
+    if Path(words).is_symlink():
+        raise MissingInputError(f"no picture at {words}: the symbolic link leads to nothing; check where it should.")
     near = nearest_path(Path(words), lambda path: path.is_dir() or path.suffix.lower() in ENDINGS)
     raise MissingInputError(f"no picture at {words}: " + (f"did you mean {near}?" if near else "check the path."))
 
@@ -103,10 +113,26 @@ def _lines() -> Iterator[Picture]:
             yield Picture(name, name)
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header; a damaged one is an error, where tarfile would take it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"damaged header: {error}") from None
+            raise  # zeros, or nothing at all: the end
+        if header.type in EXTENSIONS and header.size > LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes, the limit is {LARGEST_HEADER:,}")
+        return header
+
+
 def _members(archive: Path) -> Iterator[Picture]:
     """The pictures in an archive, each read when it is its turn."""
     try:
-        with tarfile.open(archive, mode="r|*") as tar:
+        with tarfile.open(archive, mode="r|*", tarinfo=_Header) as tar:
             for member in tar:
                 name = f"{archive}/{member.name}"
                 if not member.isfile() or Path(member.name).name.startswith("."):
@@ -118,7 +144,9 @@ def _members(archive: Path) -> Iterator[Picture]:
                 file = tar.extractfile(member)
                 assert file is not None, "a file has content"
                 start = file.read(12)
-                if Path(member.name).suffix.lower() in ENDINGS or begins_as_picture(start):
+                if begins_as_picture(start):
                     yield Picture(name, start + file.read())
+                elif Path(member.name).suffix.lower() in ENDINGS:
+                    yield Picture(name, start)  # enough to say that it is no picture
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{archive} cannot be read to its end ({error}): copy or pack it again.") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitral.data.loader import Batch
+from vitral.errors import DataError
 from vitral.evaluators.intervals import difference_interval
 from vitral.serving.predictor import Model
 
@@ -42,6 +43,9 @@ def race(
     """Scores [count, classes] by each model, NaN where a picture could not be read, and pictures a second.
 
     The first batch is asked once more before, untimed, of each: engines set themselves up at their first.
+
+    Raises:
+        DataError: not one picture could be read.
     """
     scores = {name: np.full((count, len(model.classes)), np.nan, dtype=np.float32) for name, model in models.items()}
     speeds: dict[str, list[float]] = {name: [] for name in models}
@@ -56,6 +60,8 @@ def race(
             scores[name][batch.samples] = model.logits(batch.images).numpy()
             speeds[name].append(len(batch) / (time.perf_counter() - started))
         warm = True
+    if not warm:
+        raise DataError("not one of the pictures to measure accuracy on can be read: give JPEG, PNG or WebP files.")
     return scores, {name: float(np.median(found)) for name, found in speeds.items()}
 
 

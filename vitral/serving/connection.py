@@ -23,7 +23,8 @@ MANY_PIECES = 2048
 
 
 class _Reader(h11.Connection):
-    """h11's reader, that refuses a body in very many very small chunks."""
+    """h11's reader, that refuses a body in very many very small chunks, one whose length is said twice over, and long
+    headers also where they come at once."""
 
     pieces = 0
     length = 0
@@ -32,12 +33,22 @@ class _Reader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.pieces = self.length = 0
+            _require_plain(event)
         elif isinstance(event, h11.Data):
             self.pieces += 1
             self.length += len(event.data)
             if self.pieces > MANY_PIECES and self.length < FEWEST_PER_PIECE * self.pieces:
                 raise h11.RemoteProtocolError("too many small chunks", error_status_hint=413)
         return event
+
+
+def _require_plain(request: h11.Request) -> None:
+    """Refuse headers that are too long, and a body with a length and in chunks: another server before this one might
+    see two requests where this one sees one (RFC 9112, section 6.1)."""
+    if len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers) > MAX_HEADERS:
+        raise h11.RemoteProtocolError("too long", error_status_hint=431)
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}:
+        raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
 
 
 class Connection(H11Protocol):

@@ -100,21 +100,25 @@ def open_export(folder: Path, threads: int | None = None) -> Exported:
         names, descriptions = said["classes"], said["descriptions"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("its classes must be a list of names")
+        if len(set(names)) != len(names):
+            raise ValueError("two of its classes have the same name")
         if type(said["multi_label"]) is not bool or not isinstance(descriptions, dict):
             raise ValueError("multi_label or descriptions are of another kind")
+        if not all(isinstance(words, str) for words in descriptions.values()):
+            raise ValueError("its descriptions must be words")
         black = np.zeros((1, *preprocessing.crop, 3), dtype=np.uint8)
         scores = backend.outputs(black)["logits"]
         if scores.shape != (1, len(names)):
             raise ValueError(f"it gives {scores.shape[-1]} scores for {len(names)} class names")
     except Exception as error:  # engines raise whatever they like where a graph wants other pixels
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{folder} is not as it was exported ({reason}): export the model again.") from error
     return Exported(
         GraphNetwork(GraphShape(preprocessing.crop, len(names))),
         backend,
         preprocessing,
         names,
-        {str(name): str(words) for name, words in descriptions.items()},
+        descriptions,
         said["multi_label"],
         {"calibration": {"temperature": temperature}},
     )

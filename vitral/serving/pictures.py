@@ -27,6 +27,8 @@ from vitral.serving.refusals import Refusal
 
 LONGEST_NAME = 255
 LONGEST_WORD = 4096
+MOST_COMMAS = 10_000
+"""In JSON that holds pictures: millions of values would keep the whole server waiting while they are read."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ async def pictures_of(request: Request, body: bytes, limits: Limits, known: tupl
     if kind == "multipart/form-data":
         pictures, words = await _multipart(request.headers, body, limits)
     elif kind == "application/json":
-        pictures, words = _json(body)
+        pictures, words = _json(body, limits)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         pictures, words = [Picture(body)] if body else [], {}
     else:
@@ -72,7 +74,7 @@ async def pictures_of(request: Request, body: bytes, limits: Limits, known: tupl
     if not pictures:
         raise Refusal(422, "there is no picture in the request.", code="no_picture")
     if len(pictures) > limits.max_pictures:
-        raise Refusal(413, f"{len(pictures)} pictures in one request, the limit is {limits.max_pictures}.")
+        raise _too_many(len(pictures), limits)
     return Asked(pictures, words)
 
 
@@ -99,7 +101,9 @@ async def _multipart(headers: Headers, body: bytes, limits: Limits) -> tuple[lis
     return pictures, words
 
 
-def _json(body: bytes) -> tuple[list[Picture], dict[str, str]]:
+def _json(body: bytes, limits: Limits) -> tuple[list[Picture], dict[str, str]]:
+    if body.count(b",") > MOST_COMMAS:
+        raise Refusal(413, f"the JSON has more values than {limits.max_pictures} pictures need.")
     document = json_object(body)
     images = document.pop("images", None)
     one = document.pop("image", None)
@@ -107,6 +111,8 @@ def _json(body: bytes) -> tuple[list[Picture], dict[str, str]]:
         images = [one]
     if not isinstance(images, list):
         raise Refusal(400, 'the JSON needs "images": a list of pictures in base64.')
+    if len(images) > limits.max_pictures:
+        raise _too_many(len(images), limits)
     words = {}
     for name, value in document.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -114,6 +120,10 @@ def _json(body: bytes) -> tuple[list[Picture], dict[str, str]]:
             raise Refusal(400, f"{name!r:.80} must be a word or a number{hint}.")
         words[name] = str(value)
     return [_picture(item, k) for k, item in enumerate(images)], words
+
+
+def _too_many(count: int, limits: Limits) -> Refusal:
+    return Refusal(413, f"{count} pictures in one request, the limit is {limits.max_pictures}.")
 
 
 def _picture(item: Any, k: int) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -17,6 +16,9 @@ from vitral.serving.predictor import BATCH_SIZE, Model
 
 PREFETCH = 2
 """Batches made ahead."""
+
+HELD = 1 << 28
+"""Encoded bytes that one batch holds, besides its last picture: those of an archive are in memory while they wait."""
 
 
 class Answer(NamedTuple):
@@ -52,7 +54,7 @@ def answered(
 
     def ids() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         each = numbered()
-        while block := dict(itertools.islice(each, BATCH_SIZE)):
+        while block := _block(each):
             waiting.update(block)
             samples = np.array(list(block))
             yield np.zeros_like(samples), samples
@@ -78,3 +80,15 @@ def answered(
         yield [found[sample] for sample in sorted(found)]
     for error in broken:
         raise error
+
+
+def _block(each: Iterator[tuple[int, Picture]]) -> dict[int, Picture]:
+    """The next batch: fewer pictures where they are large."""
+    block: dict[int, Picture] = {}
+    held = 0
+    for sample, picture in each:
+        block[sample] = picture
+        held += len(picture.source) if isinstance(picture.source, bytes) else 0
+        if len(block) == BATCH_SIZE or held >= HELD:
+            break
+    return block

@@ -100,7 +100,7 @@ async function about(model) {
 // Pictures -------------------------------------------------------------------------------------------
 
 function add(files) {
-  const added = [...files].map((file) => ({ name: file.name || "pasted picture", file, url: URL.createObjectURL(file), answers: {} }));
+  const added = [...files].map((file) => ({ name: file.name || "pasted picture", file, url: URL.createObjectURL(file), answers: Object.create(null) }));
   if (!added.length || !state.chosen.length) return;
   state.pictures.push(...added);
   for (const picture of added) enqueue(picture);

@@ -50,6 +50,6 @@ function inline(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).filter(Boolean).map((part) => {
     if (part.startsWith("`") && part.length > 1) return make("code", {}, part.slice(1, -1));
     if (part.startsWith("**") && part.length > 4) return make("strong", {}, part.slice(2, -2));
-    return part.replace(/\[([^\]]+)\]\(([^)]+)\)/g, "$1 ($2)");
+    return part.replace(/\[([^[\]]+)\]\(([^()]+)\)/g, "$1 ($2)");
   });
 }
