@@ -168,11 +168,9 @@ def _first_answer(arguments: argparse.Namespace, screen: Screen) -> dict[str, An
 
 def _show(found: dict[str, Any], screen: Screen) -> None:
     height, width = found["input"]
-    screen.decide(
-        f"on {found['device']}, {_counted(found['threads'], 'thread')}, torch {found['torch']}, load {found['load_average']:.1f}"
-        if found["load_average"] is not None
-        else f"on {found['device']}, {_counted(found['threads'], 'thread')}, torch {found['torch']}"
-    )
+    load = found["load_average"]
+    said = f"on {found['device']}, {_counted(found['threads'], 'thread')}, torch {found['torch']}"
+    screen.decide(said if load is None else f"{said}, load {load:.1f}")
     screen.decide(
         f"{found['parameters']:,} parameters, {found['macs'] / 1e9:.2f} GMACs for a picture of {height}x{width}"
     )
