@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import picture, write_folder
+from tests.serving.stopping import stopped_once_ready
 from vitral.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,8 @@ def test_commands_run_as_written(
         taken = {*words, "--steps"} if "--epochs" in words else set(words)
         words += [word for option, value in smoke if option not in taken for word in (option, value)]
         words += ["--out", str(tmp_path / "run")]
+    elif words[0] == "serve":
+        words += ["--port", str(stopped_once_ready())]
     elif words[0] == "convert" and "--dry-run" not in words:
         words += ["--out", str(tmp_path / "converted")]
     assert main(words) == 0

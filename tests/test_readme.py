@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.pictures import picture, write_folder
+from tests.serving.stopping import stopped_once_ready
 from vitral.cli import VERBS, main
 from vitral.datasets.bundled import write_digits
-from vitral.serving.address import bind
-from vitral.serving.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,14 +35,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stop_once_ready(port: int) -> None:
-    """End this process's server as Ctrl-C does, once it answers."""
-    client = Client(f"http://127.0.0.1:{port}")
-    while not client.ready():
-        time.sleep(0.1)
-    signal.raise_signal(signal.SIGINT)
-
-
 def commands() -> list[str]:
     """Every `vitral ...` in the table of jobs."""
     rows = [row for row in README.splitlines() if row.startswith("|")]
@@ -62,10 +50,7 @@ def test_commands_run_as_written(command: str, place: Path, monkeypatch: pytest.
     monkeypatch.chdir(place)
     words = shlex.split(command)[1:]
     if words[0] == "serve":
-        with bind("127.0.0.1", 0) as free:
-            port = free.getsockname()[1]
-        words += ["--port", str(port)]
-        threading.Thread(target=stop_once_ready, args=(port,), daemon=True).start()
+        words += ["--port", str(stopped_once_ready())]
     assert main([*words, *SMOKES.get(words[0], [])]) == 0
 
 

@@ -226,3 +226,17 @@ def test_a_single_class_is_a_problem_and_not_an_error(tmp_path: Path, capsys: An
     code, document = checked(folder, capsys=capsys)
     assert (code, document["counts"], document["only_class"]) == (0, {"train": {"cat": 3}}, "cat")
     assert any("only one class, 'cat'" in sentence for sentence in document["problems"])
+
+
+def test_what_was_found_is_followed_by_how_to_see_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["data", "check", str(folder)]
+    main(command)
+    assert "--report" not in capsys.readouterr().out
+    for name, data in FAULTS["leak"].items():
+        (folder / name).write_bytes(data)
+    main(command)
+    assert "--report" in capsys.readouterr().out
+    main([*command, "--report", str(tmp_path / "found.html")])
+    assert "next" not in capsys.readouterr().out

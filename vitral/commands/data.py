@@ -98,6 +98,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         screen.result("no problem found")
     if arguments.write_clean:
         document["clean"] = _write_clean(seen, arguments, screen)
+    if (dataset.warnings or document["problems"]) and not (arguments.report or arguments.write_clean):
+        screen.say("next          add --report FILE.html to see them, --write-clean TABLE.csv for a table without them")
     if arguments.report:
         _write_report(seen, document, Path(arguments.report), config.max_pixels, screen)
     return (65 if any(_holds_problem(document[name]) for name in forbidden) else 0), document

@@ -97,7 +97,7 @@ def _measure(model: Model, arguments: argparse.Namespace, screen: Screen) -> dic
     rng = np.random.default_rng(0)
     pixels = {n: rng.integers(0, 256, (n, *model.preprocessing.crop, 3), dtype=np.uint8) for n in arguments.batches}
     calls: dict[int, Callable[[], object]] = {n: partial(model.logits, batch) for n, batch in pixels.items()}
-    screen.progress(f"measuring batches of {', '.join(map(str, pixels))}, {arguments.rounds} rounds")
+    screen.progress(f"measuring batches of {', '.join(map(str, pixels))}, {_counted(arguments.rounds, 'round')}")
     found = rates(calls, arguments.rounds, arguments.seconds)
     picture = _photograph()
     screen.progress("measuring one picture at a time")
@@ -168,11 +168,9 @@ def _first_answer(arguments: argparse.Namespace, screen: Screen) -> dict[str, An
 
 def _show(found: dict[str, Any], screen: Screen) -> None:
     height, width = found["input"]
-    screen.decide(
-        f"on {found['device']}, {found['threads']} threads, torch {found['torch']}, load {found['load_average']:.1f}"
-        if found["load_average"] is not None
-        else f"on {found['device']}, {found['threads']} threads, torch {found['torch']}"
-    )
+    load = found["load_average"]
+    said = f"on {found['device']}, {_counted(found['threads'], 'thread')}, torch {found['torch']}"
+    screen.decide(said if load is None else f"{said}, load {load:.1f}")
     screen.decide(
         f"{found['parameters']:,} parameters, {found['macs'] / 1e9:.2f} GMACs for a picture of {height}x{width}"
     )
@@ -185,7 +183,9 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
         )
         for row in found["rates"]
     ]
-    screen.table(("batch", "pictures/s", f"of {found['rounds']} rounds", "ms per batch"), rows, right=(1, 2, 3))
+    screen.table(
+        ("batch", "pictures/s", f"of {_counted(found['rounds'], 'round')}", "ms per batch"), rows, right=(1, 2, 3)
+    )
     for name, words in (("network", "decoded before"), ("from_jpeg", "from a JPEG of 500x375")):
         row = found["latency"][name]
         screen.result(f"one picture, {words}: {1000 * row['p50']:.1f} ms (p50), {1000 * row['p95']:.1f} ms (p95)")
@@ -194,3 +194,7 @@ def _show(found: dict[str, Any], screen: Screen) -> None:
     screen.say(f"the model was loaded in {found['load_seconds']:.2f} s")
     if "start" in found:
         screen.say(f"a new process answers after {found['start']['seconds']:.2f} s (median of {STARTS})")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

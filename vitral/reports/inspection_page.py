@@ -143,7 +143,7 @@ def _table(document: Mapping[str, Any]) -> str:
         for name, one in areas.items()
     )
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Areas under the curves"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Areas under the curves"><table class="wide">'
         "<caption>Areas under the curves</caption><thead>"
         '<tr><th scope="col">map</th><th scope="col" class="number">deletion (low)</th>'
         '<th scope="col" class="number">insertion (high)</th><th scope="col">shows</th></tr></thead>'

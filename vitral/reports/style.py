@@ -95,6 +95,7 @@ footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-botto
   thead th.number { white-space: normal; }
   .scroll { font-size: .92rem; } .scroll th, .scroll td { padding-right: 8px; }
   .settings th:first-child { width: 58%; }
+  .wide { min-width: 560px; }
   .curve, .curve .unit, .curve .tick { font-size: 16px; } .curve .title { font-size: 18px; }
 }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }

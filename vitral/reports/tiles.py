@@ -40,7 +40,7 @@ def _measured(record: Record) -> list[Tile]:
             made.append((title[0].upper() + title[1:], written(key, value), _ends(found, key, count)))
     error = number(section(found, "calibration"), "ece")
     if error is not None:
-        made.append(("Calibration error", percent(error), "claimed less right, on average"))
+        made.append(("Calibration error", percent(error), "between confidence claimed and share right"))
     return made
 
 

@@ -106,7 +106,7 @@ function add(files) {
   for (const picture of added) enqueue(picture);
   select(added[0]);
   byId("drop").classList.add("small-drop");
-  byId("drop-hint").textContent = "Drop or paste more, or";
+  byId("drop-hint").textContent = "Drop or paste more pictures";
 }
 
 function enqueue(picture) {
