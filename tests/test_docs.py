@@ -56,7 +56,7 @@ def test_commands_run_as_written(
     words = shlex.split(command)[1:]
     if words[0] in ("train", "finetune"):
         smoke = zip(SMOKE[::2], SMOKE[1::2], strict=True)
-        taken = {*words, "--steps"} if "--epochs" in words else set(words)
+        taken = {*words, "--steps"} if {"--epochs", "linear-probe"} & set(words) else set(words)
         words += [word for option, value in smoke if option not in taken for word in (option, value)]
         words += ["--out", str(tmp_path / "run")]
     elif words[0] == "serve":
