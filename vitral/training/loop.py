@@ -150,7 +150,8 @@ def train(
     Raises:
         NonFiniteError: the loss or the gradient norm is not finite; the update was not made.
     """
-    parameters = [parameter for group in progress.optimizer.param_groups for parameter in group["params"]]
+    learning = {id(parameter) for group in progress.optimizer.param_groups for parameter in group["params"]}
+    parameters = [parameter for parameter in progress.model.parameters() if id(parameter) in learning]
     progress.model.train()
     finished = _boundary(progress, hooks, cadence, resuming=True)
     while finished and not cadence.is_over(progress):
