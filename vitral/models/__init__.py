@@ -154,6 +154,12 @@ def empty_network(config: Any) -> Network:
         return build_network(config)
 
 
+UNDRAWN = (
+    torch.nn.init.normal_, torch.Tensor.normal_, torch.Tensor.div_, torch.Tensor.erfinv_, torch.Tensor.clamp_,
+)  # fmt: skip
+"""What `_Undrawn` leaves out; torch 2.11 makes cut normal numbers by the last two."""
+
+
 class _Undrawn(TorchFunctionMode):
     """Leaves tensors without numbers alone where normal ones should be drawn, or divided: for the device "meta" torch
     would first import 800 modules, which takes longer than loading a model."""
@@ -162,7 +168,7 @@ class _Undrawn(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = {"tensor": args[0] if args else None, **(kwargs or {})}["tensor"]
-        if func in (torch.nn.init.normal_, torch.Tensor.normal_, torch.Tensor.div_) and given.is_meta:
+        if func in UNDRAWN and given.is_meta:
             return given
         return func(*args, **(kwargs or {}))
 
