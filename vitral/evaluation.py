@@ -44,7 +44,9 @@ def evaluate_split(
 ) -> Evaluation | None:
     """Measure `model` on `split`, whose labels are positions in `model.classes`; `None` if `stop` became true."""
     return evaluate(
-        model.batches(split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers),
+        model.batches(
+            split.sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
+        ),
         model.logits,
         split.labels,
         model.classes,
@@ -184,7 +186,7 @@ def represent_split(
     found: np.ndarray | None = None
     unreadable: dict[int, str] = {}
     read = model.batches(
-        split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers
+        split.sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
     )
     for batch in read:
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}

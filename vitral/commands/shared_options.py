@@ -23,6 +23,7 @@ SHORT = {
     "--precision": "training.precision",
     "--device": "runtime.device",
     "--workers": "runtime.workers",
+    "--cache": "runtime.cache",
 }
 
 DATA = {

@@ -38,7 +38,11 @@ def augment(
     Returns:
         uint8 of exactly `preprocessing.crop`. It may share memory with `image`.
     """
-    image = cut(image, rng, augmentation, preprocessing)
+    return vary(cut(image, rng, augmentation, preprocessing), rng, augmentation)
+
+
+def vary(image: Pixels, rng: np.random.Generator, augmentation: AugmentationConfig) -> Pixels:
+    """What follows the cut: mirrored, jittered and so on, of the size that it has. It may share memory with `image`."""
     if augmentation.flip and rng.random() < 0.5:
         image = mirrored(image)
     if augmentation.colour_jitter > 0:
