@@ -404,6 +404,10 @@ class RuntimeConfig:
         "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
     ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
+    augment_on: Annotated[
+        Literal["host", "device"],
+        "who mirrors, jitters, erases and runs RandAugment: the threads that read, or the device, in batches",
+    ] = "host"
     cache: Annotated[
         Literal["none", "ram", "disk"], "keep what was read of training pictures for the next epochs: the same result"
     ] = "none"

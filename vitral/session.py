@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vitral.config import RunConfig
 from vitral.console import Screen, duration_words
+from vitral.data import batched
 from vitral.data.balance import BalancedOrder
 from vitral.data.cache import Cache, Disk, Memory
+from vitral.data.choices import drawn
 from vitral.data.loader import Batch, Ids, batches
 from vitral.data.mixing import mix
 from vitral.data.order import sample_ids
@@ -129,11 +130,13 @@ class Session:
         for start in itertools.count(step * size, size):
             yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
 
-    def _make(self, epoch: int, sample: int) -> np.ndarray:
+    def _make(self, epoch: int, sample: int) -> Any:
         config, rng = self.config, sample_generator(self.config.training.seed, epoch, sample)
 
-        def varied(picture: Opened) -> np.ndarray:
+        def varied(picture: Opened) -> Any:
             pixels = picture.cut(rng, config.augmentation, config.preprocessing)
+            if config.runtime.augment_on == "device":
+                return pixels, drawn(config.preprocessing.crop, rng, config.augmentation)
             return vary(pixels, rng, config.augmentation)
 
         assert self.reader is not None
@@ -212,6 +215,8 @@ class Session:
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
+        if batch.choices:
+            pixels = batched.vary(pixels, batch.choices, self.config.augmentation.randaugment_magnitude)
         return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
 
     def kept_bytes(self, batch: Batch) -> int:
@@ -270,7 +275,9 @@ class Session:
         self.recent.add(size, waited)
         speed = self.speed.read()
         left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
-        loss = self.last_line or f"loss {progress.sums['loss'] / max(1, progress.sums['pictures']):.3f}"
+        loss = self.last_line
+        if progress.sums and not loss:
+            loss = f"loss {progress.sums['loss'] / max(1, progress.sums['pictures']):.3f}"
         held = WORDS[self.limit or self._limit(speed["waiting"])]
         self.screen.progress(
             f"step {progress.step}/{self.cadence.total}  {loss}  {speed['images_per_second']:.0f} img/s  "

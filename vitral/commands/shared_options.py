@@ -24,6 +24,7 @@ SHORT = {
     "--device": "runtime.device",
     "--workers": "runtime.workers",
     "--cache": "runtime.cache",
+    "--augment-on": "runtime.augment_on",
 }
 
 DATA = {

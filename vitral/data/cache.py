@@ -1,10 +1,10 @@
 """What was read of training pictures, kept in memory or on a fast disk for the epochs to come.
 
 It keeps encoded files ("files", for a slow or distant disk) or decoded pixels ("pixels", which spare the decoding and
-take some ten times the room). Either way a picture's pixels are the same with the cache and without: an entry belongs to
-one path, size, time of change and i-node, so a file that is written again is read again. Up to its size the cache takes
-what comes first and gives up nothing: an epoch asks for every picture once, in another order each time, so the share
-that is kept is the share that is found, and throwing out the oldest would only keep less.
+take some ten times the room). Either way a picture's pixels are the same with the cache and without: an entry belongs
+to one path, size, time of change and i-node, so a file that is written again is read again. Up to its size the cache
+takes what comes first and gives up nothing: an epoch asks for every picture once, in another order each time, so the
+share that is kept is the share that is found, and throwing out the oldest would only keep less.
 """
 
 from __future__ import annotations

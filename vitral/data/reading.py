@@ -55,7 +55,7 @@ class Reader:
     note: Callable[[float, float], object] = lambda _read, _made: None
     clock: Callable[[], float] = time.perf_counter
 
-    def make(self, source: Source, finish: Callable[[Opened], np.ndarray]) -> np.ndarray:
+    def make(self, source: Source, finish: Callable[[Opened], Any]) -> Any:
         """What `finish` makes of the opened picture.
 
         Raises:
