@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import vitral.data.reading as reading
 import vitral.session as session
@@ -18,6 +20,7 @@ from vitral.config import Duration
 from vitral.console import Screen
 from vitral.planning import plan
 from vitral.run import start
+from vitral.training import memory
 
 SHORT: dict[str, Any] = {
     **SETTINGS, "augmentation.colour_jitter": 0.3, "training.evaluate_every": Duration(9, "steps"),
@@ -60,7 +63,7 @@ def test_neither_a_cache_nor_augmentation_on_the_device_changes_a_byte(pictures:
     for name in ("metrics.jsonl", "model/model.safetensors"):
         assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
     assert any("pixels of training pictures are kept in" in line for line in heard.lines)
-    assert "the cache kept 18 of 18 pictures in 0.00 GB" in heard.lines
+    assert "the cache holds 18 pictures (18 to train on) in 0.00 GB" in heard.lines
     assert not (tmp_path / "other" / "cache").exists()
 
 
@@ -94,3 +97,23 @@ def test_what_holds_a_run_up_is_told(
     speeds = [json.loads(line) for line in (tmp_path / "run" / "speed.jsonl").read_text().splitlines()]
     assert speeds[-1]["limit"] == limit  # the first three steps have also waited for the first batch
     assert words in [line for line in heard.lines if line.startswith("step")][-1]
+
+
+def test_what_a_step_was_predicted_to_take_is_compared_with_what_it_took(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "TELLING", 0)
+    length = {"schedule__duration": Duration(4, "steps"), "training__micro_batch_size": None}
+    said = [line for line in train(pictures, tmp_path / "run", **length).lines if line.startswith("memory of a step")]
+    assert len(said) == 1
+    assert re.fullmatch(r"memory of a step: [\d,]+ MB predicted, [\d,]+ MB taken", said[0])
+
+
+def test_the_peak_is_what_linux_counts_beyond_the_start(tmp_path: Path) -> None:
+    (tmp_path / "clear_refs").write_text("")
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t  900 kB\nVmRSS:\t  500 kB\n")
+    peak = memory.Peak(torch.device("cpu"), tmp_path)
+    assert (tmp_path / "clear_refs").read_text() == "5"
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t  1500 kB\nVmRSS:\t  600 kB\n")
+    assert peak.read() == 1000 * 1024
+    assert memory.Peak(torch.device("cpu"), tmp_path / "elsewhere").read() is None
