@@ -126,7 +126,7 @@ def vitral_paths(paths: list[Path]) -> dict[str, Path_]:
     from vitral.data.cache import Memory
     from vitral.data.decode import decode
     from vitral.data.preprocessing import normalise, prepare
-    from vitral.data.random_streams import sample_generator
+    from vitral.data.random_streams import borrowed_generator
     from vitral.data.reading import Reader
     from vitral.data.transforms import vary
 
@@ -135,7 +135,7 @@ def vitral_paths(paths: list[Path]) -> dict[str, Path_]:
     def train(reader: Reader) -> Callable[[list[Any]], Iterator[Any]]:
         def run(jpegs: list[Any]) -> Iterator[Any]:
             for i, jpeg in enumerate(jpegs):
-                rng = sample_generator(0, 0, i)
+                rng = borrowed_generator(0, 0, i)
                 yield reader.make(
                     jpeg,
                     lambda picture, rng=rng: vary(picture.cut(rng, augmentation, preprocessing), rng, augmentation),

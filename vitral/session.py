@@ -22,7 +22,7 @@ from vitral.data.loader import Batch, Ids, batches
 from vitral.data.mixing import mix
 from vitral.data.order import sample_ids
 from vitral.data.preprocessing import normalise
-from vitral.data.random_streams import batch_generator, sample_generator, step_seed
+from vitral.data.random_streams import batch_generator, borrowed_generator, step_seed
 from vitral.data.reading import Opened, Reader
 from vitral.data.transforms import vary
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
@@ -110,7 +110,7 @@ class Session:
             yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
 
     def _make(self, epoch: int, sample: int) -> Any:
-        config, rng = self.config, sample_generator(self.config.training.seed, epoch, sample)
+        config, rng = self.config, borrowed_generator(self.config.training.seed, epoch, sample)
 
         def varied(picture: Opened) -> Any:
             pixels = picture.cut(rng, config.augmentation, config.preprocessing)
