@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -21,7 +21,7 @@ from vitral.config import Duration
 from vitral.console import Screen
 from vitral.planning import plan
 from vitral.run import start
-from vitral.training import memory
+from vitral.training import log, loop, memory
 
 SHORT: dict[str, Any] = {
     **SETTINGS, "augmentation.colour_jitter": 0.3, "training.evaluate_every": Duration(9, "steps"),
@@ -68,37 +68,55 @@ def test_neither_a_cache_nor_augmentation_on_the_device_changes_a_byte(pictures:
     assert not (tmp_path / "other" / "cache").exists()
 
 
-def slowed(work: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    def slow(*args: Any, **kwargs: Any) -> Any:
-        time.sleep(seconds)
-        return work(*args, **kwargs)
+class Clock:
+    """Time that passes only where a test says so."""
 
-    return slow
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        for module in (loop, log, session):
+            monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=self))
+        monkeypatch.setattr(session, "Reader", partial(reading.Reader, clock=self))
+
+    def __call__(self) -> float:
+        return self.now
+
+    def slowed(self, work: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        """`work`, which takes so long."""
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            self.now += seconds
+            return work(*args, **kwargs)
+
+        return slow
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "seconds", "workers", "limit", "words"),
+    ("model", "disk", "varying", "cores", "limit", "words"),
     [
-        (session.Session, "_learn", 0.4, 2, "model", "held up by the model"),
-        (reading, "read_bytes", 0.08, 1, "disk", "held up by the disk"),
-        (session, "vary", 0.08, 1, "workers", "held up by too few workers"),
-        (session, "vary", 0.15, 8, "pictures", "held up by decoding and varying pictures"),
+        (9.0, 0.05, 0.05, 8, "model", "held up by the model (waiting for data 7%)"),
+        (1.0, 0.5, 0.2, 8, "disk", "held up by the disk (waiting for data 83%)"),
+        (1.0, 0.2, 0.5, 8, "workers", "held up by too few workers (waiting for data 83%)"),
+        (1.0, 0.2, 0.5, 0, "pictures", "held up by decoding and varying pictures (waiting for data 83%)"),
     ],
 )
 def test_what_holds_a_run_up_is_told(
-    where: Any, name: str, seconds: float, workers: int, limit: str, words: str,
+    model: float, disk: float, varying: float, cores: int, limit: str, words: str,
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Planted: a slow model, a slow disk, one worker on eight cores, and eight on eight."""
-    monkeypatch.setattr(where, name, slowed(getattr(where, name), seconds))
-    monkeypatch.setattr(session, "cores", lambda: 8)
-    if limit == "model":  # on a busy machine even eight small pictures may take longer than the model sleeps
-        monkeypatch.setattr(session.Session, "_make", lambda *_: np.zeros((8, 8, 3), dtype=np.uint8))
-    plain = {"augmentation__randaugment_layers": 0, "augmentation__colour_jitter": 0.0}
-    length = {"schedule__duration": Duration(6, "steps"), "training__evaluate_every": Duration(6, "steps")}
-    heard = train(pictures, tmp_path / "run", runtime__workers=workers, runtime__prefetch=1, **plain, **length)
+    """Planted seconds: of a step of the model, and of reading and varying each of its seven pictures, which no thread
+    does beside it (so that no core is idle only where there is none)."""
+    clock = Clock(monkeypatch)
+    for where, name, seconds in (
+        (session.Session, "_learn", model), (reading, "read_bytes", disk), (session, "vary", varying),
+    ):  # fmt: skip
+        monkeypatch.setattr(where, name, clock.slowed(getattr(where, name), seconds))
+    monkeypatch.setattr(session, "cores", lambda: cores)
+    heard = train(pictures, tmp_path / "run", runtime__workers=0)
     speeds = [json.loads(line) for line in (tmp_path / "run" / "speed.jsonl").read_text().splitlines()]
-    assert speeds[-1]["limit"] == limit  # the first three steps have also waited for the first batch
+    assert [record["limit"] for record in speeds] == [limit] * 3
+    assert [record["waiting"] for record in speeds] == [
+        round(7 * (disk + varying) / (model + 7 * (disk + varying)), 4)
+    ] * 3
     assert words in [line for line in heard.lines if line.startswith("step")][-1]
 
 
