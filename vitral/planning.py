@@ -11,10 +11,12 @@ import numpy as np
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
 from vitral.datasets import read as read_pictures
+from vitral.datasets import read_unlabelled
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
 from vitral.models import Configuration, changed, configuration, described
+from vitral.objectives import build_objective
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -66,9 +68,16 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     data = override(base.data, _section(words, "data."))
     runtime = override(base.runtime, _section(words, "runtime."))
     seed = override(base.training, _section(words, "training.")).seed
-    dataset = dataset or read_pictures(data, seed)
+    pretraining = override(base.pretraining, _section(words, "pretraining."))
+    unlabelled = chosen.unlabelled or not pretraining.is_off
+    dataset = dataset or (read_unlabelled(data, seed) if unlabelled else read_pictures(data, seed))
     on_gpu = choose_device(runtime.device).type != "cpu"
     weights = words.get("model.weights")
+    if unlabelled and weights not in (None, "none"):
+        raise UsageError(
+            f"pre-training starts from nothing, not from {weights}: leave it out, or name a network alone, like "
+            f"--model MAE-S/16."
+        )
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
@@ -94,6 +103,8 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
+    if not config.pretraining.is_off:
+        classes = build_objective(config.pretraining).CLASSES
     return changed(named, num_classes=classes, **model_overrides(config, named))
 
 
@@ -102,7 +113,7 @@ def model_words(plan: Plan) -> str | None:
     name = plan.config.model.name
     if plan.pretrained is not None or name is None:
         return None
-    return described(name, model_config(plan.config, len(plan.dataset.classes)))
+    return described(name, model_config(plan.config, max(1, len(plan.dataset.classes))))
 
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
