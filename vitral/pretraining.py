@@ -1,7 +1,7 @@
 """Pre-training without labels: the parts of a run that differ from one that learns classes.
 
-What is hidden of a picture is a function of (seed, epoch, sample), as its crop is; so it is another part in every epoch,
-and the same after any restart and with any number of workers. In evaluation it is always the same part.
+What is hidden of a picture is a function of (seed, epoch, sample), as its crop is: another part in every epoch, and
+the same after any restart and with any number of workers. In evaluation it is always the same part.
 """
 
 from __future__ import annotations

@@ -126,8 +126,7 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         if finished and progress.step == 0:
             try_out(progress, session, schedule.total * plan.config.training.batch_size)
         finished = finished and _train(progress, session, schedule)
-        measure = pretraining.measure if isinstance(session, pretraining.PretrainingSession) else _measure
-        finished = finished and measure(folder, plan, progress, session)
+        finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
         page.write(folder)  # the curves are what shows how it came to this
         raise
@@ -302,6 +301,8 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
+    if isinstance(session, pretraining.PretrainingSession):
+        return pretraining.measure(folder, plan, progress, session)
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)

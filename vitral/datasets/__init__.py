@@ -21,11 +21,11 @@ from vitral.datasets.labels import evaluation_labels, in_order, positions, train
 from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
 from vitral.datasets.table import read_table
-from vitral.datasets.unlabelled import read_unlabelled_folder, without_labels
+from vitral.datasets.unlabelled import read_unlabelled_folder, stripped, without_labels
 from vitral.errors import DataError, MissingInputError, UsageError
 
 __all__ = ["TEST", "TRAIN", "VALIDATION", "Cut", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
-__all__ += ["read_unlabelled"]
+__all__ += ["read_unlabelled", "without_labels"]
 
 READERS: dict[str, Callable[[DataConfig], Found]] = {
     ".csv": read_table,
@@ -74,8 +74,8 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
 
 
 def read_unlabelled(config: DataConfig, seed: int = 0) -> Dataset:
-    """The data to pre-train with: train, and validation (cut out of train where there is none). Labels that the data has
-    are not read, or left out, and that is said; a test split stays out of it.
+    """The data to pre-train with: train, and validation (cut out of train where there is none). Labels that there are
+    are left out, and that is said; a test split stays out of it.
 
     Raises:
         MissingInputError, DataError, UsageError, UnavailableError: as `read`.
@@ -83,13 +83,13 @@ def read_unlabelled(config: DataConfig, seed: int = 0) -> Dataset:
     path = Path(config.path)
     is_table = path.suffix.lower() in READERS and not path.is_dir()
     if config.path and is_table and split_name(config.path) is None:
-        found = without_labels(read_table(config, labelled=False))
+        found = stripped(read_table(config, labelled=False))
     elif not config.path or split_name(config.path) is not None:
-        found = without_labels(_find(config))
+        found = stripped(_find(config))
     else:
         found = read_unlabelled_folder(config)
     cut_validation(found, config.validation_fraction, seed, multi_label=True)
-    splits = {name: Split(listing.sources, listing.names) for name, listing in found.splits.items()}
+    splits = {name: Split(listing.sources, [()] * len(listing)) for name, listing in found.splits.items()}
     return _dataset(config, found, (), splits)
 
 

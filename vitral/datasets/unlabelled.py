@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from vitral.config import DataConfig
-from vitral.datasets.dataset import TEST, TRAIN, VALIDATION
+from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.folder import check_request
 from vitral.datasets.scan import Scanner
 from vitral.datasets.splits import SYNONYMS, Found, Listing, listed
@@ -52,7 +53,14 @@ def read_unlabelled_folder(config: DataConfig) -> Found:
     return _without_test(found, TEST in folders.values())
 
 
-def without_labels(found: Found) -> Found:
+def without_labels(dataset: Dataset) -> Dataset:
+    """A data set that was read with its labels, less these and its test split."""
+    splits = {name: dataset.splits[name] for name in (TRAIN, VALIDATION) if name in dataset.splits}
+    bare = {name: Split(split.sources, [()] * len(split)) for name, split in splits.items()}
+    return replace(dataset, classes=(), splits=bare, multi_label=False, cut=None)
+
+
+def stripped(found: Found) -> Found:
     """What a reader found, less its labels and its test split."""
     made = Found(found.root, {}, found.notes, found.warnings, found.name)
     for name, listing in found.splits.items():
@@ -65,7 +73,9 @@ def _as_train(found: Found) -> Found:
     if "" in found.splits:
         found.splits[TRAIN] = found.splits.pop("")
     if TRAIN not in found.splits:
-        raise DataError(f"{str(found.root)!r} has no split train, only {' and '.join(found.splits)}: mark some rows so.")
+        raise DataError(
+            f"{str(found.root)!r} has no split train, only {' and '.join(found.splits)}: mark some rows so."
+        )
     return found
 
 

@@ -60,7 +60,9 @@ class PretextNetwork(nn.Module):
         names = {name: self.shared(name) or ASIDE + name for name in self.state_dict()}
         if set(names.values()) != set(tensors):
             differing = sorted(set(names.values()) ^ set(tensors))
-            raise DataError(f"the tensors are not those of its configuration ({', '.join(differing[:3])}): train it again.")
+            raise DataError(
+                f"the tensors are not those of its configuration ({', '.join(differing[:3])}): train it again."
+            )
         try:
             self.load_state_dict({name: tensors[theirs] for name, theirs in names.items()})
         except RuntimeError as error:

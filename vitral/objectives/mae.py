@@ -43,7 +43,12 @@ class MaeObjective:
         return Learned(forward(images, self.config.mask_ratio, numbers[:, 0]).loss, None)
 
     def pictures(
-        self, network: Any, images: Tensor, aims: Tensor, numbers: Tensor, preprocessing: Preprocessing  # noqa: ARG002
+        self,
+        network: Any,
+        images: Tensor,
+        aims: Tensor,  # noqa: ARG002
+        numbers: Tensor,
+        preprocessing: Preprocessing,
     ) -> tuple[Tensor, Tensor]:
         """Hidden patches in grey; and made by the network, in the mean and deviation that each truly has, which is not
         asked of it."""

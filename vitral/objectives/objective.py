@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from vitral.config import PretrainingConfig, Preprocessing
+from vitral.config import Preprocessing, PretrainingConfig
 from vitral.models.pretext import PretextNetwork
 
 

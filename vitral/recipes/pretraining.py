@@ -114,8 +114,8 @@ RECIPES = {
             "arXiv 2111.06377, Table 8 and the authors' PRETRAIN.md",
             expected,
             _mae(size),
-            note="The score is after mae-finetune of the same size. L/16 takes about 42 hours on 64 V100 for 800 epochs, "
-            "with which the authors' code reaches 85.5 %.",
+            note="The score is after mae-finetune of the same size. 800 epochs of L/16 take about 42 hours on 64 V100, "
+            "and reach 85.5 %.",
         )
         for size, expected in PRETRAIN.items()
     },
@@ -126,7 +126,7 @@ RECIPES = {
         "arXiv 2010.11929, sections 4.6 and B.1.2",
         "ImageNet 79.9 %, fine-tuned",
         _masked_patch(),
-        note="2 points above training from scratch, 4 below pre-training with labels. The million steps were on JFT; the "
-        "gain saturates after about 100,000.",
+        note="2 points above training from scratch, 4 below pre-training with labels. The million steps were on JFT, "
+        "the gain saturates after about 100,000.",
     ),
 }

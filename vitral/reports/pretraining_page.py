@@ -99,11 +99,10 @@ def pictures(record: Record) -> str:
         why = record.gaps.get("examples.json", "holds none")
         return tables.missing(f"No pictures are shown: examples.json {why}.")
     config = section(record.config, "pretraining")
-    seen = TOLD[_objective(record)][1]
+    seen, split = TOLD[_objective(record)][1], for_html(record.examples.get("split", ""))
     note = NORMALISED if _objective(record) == "mae" and config.get("normalise_pixels") else ""
     return (
-        f'<p class="soft">Some pictures of the {for_html(record.examples.get("split", ""))} split, evenly spread. Each as '
-        f"it is; {seen}.{note}</p>\n"
+        f'<p class="soft">Some pictures of the {split} split, evenly spread. Each as it is; {seen}.{note}</p>\n'
         f'<ul class="strips">\n{items}</ul>\n'
     )
 
