@@ -236,7 +236,7 @@ def test_a_run_learns_what_can_be_learned(pictures: Path, tmp_path: Path, recipe
 
 
 def test_the_labels_play_no_part(pictures: Path, tmp_path: Path, whole: tuple[str, Path]) -> None:
-    recipe, folder = whole
+    _, folder = whole
     data = json.loads((folder / "data.json").read_text())
     assert data["classes"] == []
     assert set(data["splits"]) == {"train", "validation"}
