@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tests import peers
 from tests.pictures import write_folder
-from vitral import pretraining, run
+from vitral import pretext_model, run
 from vitral.cli import main
 from vitral.config import Duration
 from vitral.console import Screen
@@ -135,7 +135,7 @@ def test_mae_sees_a_quarter_and_its_loss_is_that_of_the_transformers_library(pic
         decoder_intermediate_size=32, layer_norm_eps=1e-6, norm_pix_loss=True, mask_ratio=0.75,
     )  # fmt: skip
     theirs = library.ViTMAEForPreTraining(config).eval()
-    ours = pretraining.load(folder / "model")
+    ours = pretext_model.load(folder / "model")
     _fill(theirs, ours.network.state_dict())
     session = session_of("mae-pretrain", pictures, tmp_path / "other")
     split = session.dataset.splits[VALIDATION]
@@ -188,7 +188,7 @@ def test_masked_patch_prediction_measures_what_the_formula_gives(pictures: Path,
     """The paper's colours and corruption written out in NumPy; only the network's scores are ours."""
     folder = tmp_path / "run"
     result = train("masked-patch-prediction", pictures, folder)
-    ours = pretraining.load(folder / "model")
+    ours = pretext_model.load(folder / "model")
     session = session_of("masked-patch-prediction", pictures, tmp_path / "other")
     split = session.dataset.splits[VALIDATION]
     pixels = np.stack([prepare(decode(source), ours.preprocessing) for source in split.sources])
@@ -313,7 +313,7 @@ def test_a_damaged_folder_is_refused(whole: tuple[str, Path], tmp_path: Path) ->
     config["model"]["depth"] = 1
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="not those of its configuration"):
-        pretraining.load(tmp_path / "model")
+        pretext_model.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
