@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitral.cli import main
@@ -274,3 +276,15 @@ def test_pretraining_presets_take_the_network_that_scratch_small_would(name: str
         "model.width",
         "schedule.duration",
     }
+
+
+def test_weights_that_saw_no_labels_learn_as_long_as_from_nothing() -> None:
+    facts = Facts(pictures=4500, classes=10, height=32, width=32, pretrained=Preprocessing((32, 32), 32))
+    (usual, _), (small, _) = finetune(facts), scratch_small(facts)
+    made, said = finetune(replace(facts, unlabelled=True))
+    assert made.schedule == small.schedule != usual.schedule
+    assert made.augmentation == small.augmentation
+    assert made.optimizer.layer_decay < 1.0 == small.optimizer.layer_decay
+    assert (made.model.name, made.preprocessing) == (None, facts.pretrained)
+    assert any("pre-trained without labels" in decision.reason for decision in said)
+    assert finetune(replace(facts, unlabelled=True, lora=True)) == finetune(replace(facts, lora=True))

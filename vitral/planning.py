@@ -182,6 +182,7 @@ def _ask(
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
         patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
+        unlabelled=pretrained is not None and pretrained.described.pretraining is not None,
         lora=bool(override(base.lora, _section(words, "lora.")).rank),
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )
