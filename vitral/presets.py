@@ -229,8 +229,8 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
 
 
 def _after_pretraining(facts: Facts, theirs: Preprocessing) -> tuple[RunConfig, list[Decision]]:
-    """Weights that know pictures but no classes: as long and with as much variation as from nothing, the lower layers at
-    lower rates (arXiv 2111.06377, section A.2, where they learn for 50 to 100 epochs)."""
+    """Weights that know pictures but no classes: as long and as varied as from nothing, the lower layers at lower rates
+    (arXiv 2111.06377, section A.2, where they learn for 50 to 100 epochs)."""
     size = facts.image_size or theirs.crop
     config, others = scratch_small(replace(facts, image_size=size))
     reason = "the weights were pre-trained without labels: classes are learned as long as from nothing"
