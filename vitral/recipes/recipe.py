@@ -29,6 +29,7 @@ class Recipe:
         choose: facts about the data -> the values and one sentence for each choice.
         grid: what `--lr-grid` tries.
         note: what else the source says.
+        unlabelled: what `choose` gives learns without labels.
     """
 
     source: str
@@ -37,6 +38,12 @@ class Recipe:
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
     grid: Grid | None = None
     note: str = ""
+    unlabelled: bool = False
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it learns without labels."""
+        return self.unlabelled or (self.config is not None and not self.config.pretraining.is_off)
 
 
 def epochs(amount: float) -> Duration:
