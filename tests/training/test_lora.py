@@ -13,7 +13,7 @@ from vitral.models import Network, build_network
 from vitral.training import lora
 from vitral.training.optimizer import freeze
 
-ATTENTIVE = ("vit", "deit", "layerscale", "mae", "beit", "hybrid", "swin")
+ATTENTIVE = ("vit", "deit", "layerscale", "mae", "beit", "hybrid", "compact", "swin")
 WITHOUT = ("resnet", "efficientnet", "botnet", "bit", "mixer")
 
 
