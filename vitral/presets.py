@@ -211,7 +211,8 @@ def _compact_augmentation(size: Size, characters: bool) -> AugmentationConfig:
     small = min(size) <= 40
     return AugmentationConfig(
         crop="resize-random" if small else "inception", padding=min(size) // 8 if small else 0, min_area=0.3,
-        flip=not characters, randaugment_layers=0 if characters else 2, randaugment_magnitude=0.0 if characters else 5.0,
+        flip=not characters, randaugment_layers=0 if characters else 2,
+        randaugment_magnitude=0.0 if characters else 5.0,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
@@ -35,7 +36,8 @@ def renamed(block: nn.Module) -> dict[str, torch.Tensor]:
     ours = {"first.conv": "conv1", "first.norm": "bn1", "second.conv": "conv2", "second.norm": "bn2",
             "shortcut.conv": "downsample.0", "shortcut.norm": "downsample.1"}  # fmt: skip
     return {
-        f"{ours[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value for name, value in block.state_dict().items()
+        f"{ours[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
+        for name, value in block.state_dict().items()
     }
 
 
@@ -63,15 +65,17 @@ def scores_of_timm(model: CompactTransformer, images: torch.Tensor) -> torch.Ten
     x = features_of_timm(model, timm).train(model.training)(images)
     kernel = own["patch_embedding.weight"][:, :, 0, 0]
     x = torch.einsum("ncyx,dc->nyxd", x, kernel).flatten(1, 2) + own["patch_embedding.bias"] + own["position_embedding"]
-    for l in range(config.depth):
+    for ours in (block.state_dict() for block in model.blocks):
         block = timm.models.vision_transformer.Block(
             config.width, config.num_heads, config.mlp_dim / config.width, qkv_bias=True,
             act_layer=partial(nn.GELU, approximate="tanh"), norm_layer=partial(nn.LayerNorm, eps=1e-6),
         )  # fmt: skip
         names = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj"}
-        ours = model.blocks[l].state_dict()
         block.load_state_dict(
-            {f"{names.get(k.rpartition('.')[0], k.rpartition('.')[0])}.{k.rpartition('.')[2]}": v for k, v in ours.items()}
+            {
+                f"{names.get(k.rpartition('.')[0], k.rpartition('.')[0])}.{k.rpartition('.')[2]}": v
+                for k, v in ours.items()
+            }
         )
         x = block(x)
     x = nn.functional.layer_norm(x, (config.width,), own["norm.weight"], own["norm.bias"], 1e-6).mean(dim=1)
@@ -101,7 +105,7 @@ def test_parameters_are_those_of_the_layers_written_out(name: str) -> None:
     assert 2 + 2 * config.units * len(config.stages) == int(layers)  # the stem's, two a block, and a head's
     d, m, channels = config.width, config.mlp_dim, (config.stem, *config.stages)
     count = 27 * config.stem + 2 * config.stem
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         first = 9 * before * after + 9 * after**2 + 4 * after + before * after + 2 * after
         count += first + (config.units - 1) * (18 * after**2 + 4 * after)
     count += channels[-1] * d + d + config.grid_size[0] * config.grid_size[1] * d
