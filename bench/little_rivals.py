@@ -11,6 +11,7 @@ The ResNets are trained as vitral trains: its augmentation, AdamW, schedule, smo
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Callable
@@ -139,7 +140,7 @@ def _timm(side: int, patch: int, classes: int, sgd: bool) -> Rival:
     )
     batch = 128
     own = {"lr": 0.1 * batch / 256, "momentum": 0.9} if sgd else {"lr": 1e-3}
-    optimizer = timm.optim.create_optimizer_v2(
+    optimizer = importlib.import_module("timm.optim").create_optimizer_v2(
         network, opt="sgd" if sgd else "adamw", weight_decay=2e-5 if sgd else 0.05, **own
     )
     shared = {"input_size": side, "mean": (0.5,) * 3, "std": (0.5,) * 3}
