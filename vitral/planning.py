@@ -82,7 +82,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     if config.optimizer.find_rate and "optimizer.learning_rate" in words:
         raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
     # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
-    if config.training.precision is None and (on_gpu or pretrained is None):
+    if config.training.precision is None and (on_gpu or not (pretrained or chosen.tries_precision)):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
         decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     if config.training.patience and VALIDATION not in dataset.splits:
