@@ -43,9 +43,11 @@ def evaluate_split(
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """Measure `model` on `split`, whose labels are positions in `model.classes`; `None` if `stop` became true."""
+    read = model.batches(
+        split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers
+    )
     return evaluate(
-        model.batches(split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers),
-        model.logits,
+        model.over(read, model.logits),
         split.labels,
         model.classes,
         model.multi_label,
@@ -186,10 +188,10 @@ def represent_split(
     read = model.batches(
         split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers
     )
-    for batch in read:
+    for batch, seen in model.over(read, model.representations):
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}
         if len(batch):
-            rows = model.representations(batch.images).numpy()
+            rows = seen.numpy()
             found = np.zeros((len(split), rows.shape[1]), dtype=np.float32) if found is None else found
             found[batch.samples] = rows
             tell(int(batch.samples.max()) + 1)

@@ -100,8 +100,9 @@ class FrozenSession(Session):
         if name not in self.rows:
             return super().measured(model, name)
         labels = self.dataset.splits[name].labels
+        answered = ((batch, model.logits_of(batch.images)) for batch in self.rows[name].in_order())
         found = evaluate(
-            self.rows[name].in_order(), model.logits_of, labels, model.classes, model.multi_label, self.stopped
+            answered, labels, model.classes, model.multi_label, self.stopped
         )
         return self._named(name, found)
 
