@@ -1,6 +1,6 @@
 """Data sets as their authors, Hugging Face or TensorFlow Datasets publish them: what they are called, how large they
-are, which files hold them and where these come from. Names, sizes and class counts are those of TensorFlow Datasets' catalogue;
-sources of the files are in each reader."""
+are, which files hold them and where these come from. Names, sizes and class counts are those of TensorFlow Datasets'
+catalogue; sources of the files are in each reader."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""SUN397 as its authors publish it (https://vision.princeton.edu/projects/2010/SUN/): one SUN397.tar.gz with a folder for
-each class. VTAB's split is a random one, which TensorFlow Datasets ships as three lists of names."""
+"""SUN397 as its authors publish it (https://vision.princeton.edu/projects/2010/SUN/): one SUN397.tar.gz with a folder
+for each class. VTAB's split is a random one, which TensorFlow Datasets ships as three lists of names."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def sun397(folder: Path) -> Located | None:
     prefix = "" if path.is_dir() else "SUN397"
     splits = {split: _records(inside, prefix, listed, classes) for split, listed in names.items()}
     doubt = (
-        f"pictures of {path.name} are as large as their authors made them: TensorFlow Datasets', which published numbers "
-        "are of, have at most 120,000 pixels and were encoded anew"
+        f"pictures of {path.name} are as large as their authors made them: those of TensorFlow Datasets, which "
+        "published numbers are of, have at most 120,000 pixels and were encoded anew"
     )
     return Located(str(path), splits, tuple(classes), (doubt,))
 
