@@ -202,6 +202,9 @@ class AugmentationConfig:
     ] = None
     padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
+    check_flip: Annotated[
+        bool, "with first_look: mirror none where the held-out pictures are other classes once they are mirrored"
+    ] = False
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
     randaugment_magnitude: Annotated[float, "RandAugment strength, 0 to 10 (the papers go up to 20)"] = 0.0
     colour_jitter: Annotated[float, "largest relative change of brightness, contrast and saturation"] = 0.0
@@ -394,6 +397,11 @@ class TrainingConfig:
         "tells which evaluation is the best; default: top1, with several labels mean_average_precision",
     ] = None
     patience: Annotated[int | None, "evaluations in a row without a better one that end the run; none: never"] = None
+    first_look: Annotated[
+        bool,
+        "solve the head alone first, on the pictures as they are: it is kept unless what is learned then is better on "
+        "the validation split",
+    ] = False
     keep_features: Annotated[
         bool, "where only the head learns, from unvaried pictures: keep what it sees of each, so that all is seen once"
     ] = True
@@ -490,7 +498,7 @@ class RunConfig:
         require(
             self.optimizer.name != "lbfgs" or self._can_be_solved,
             "optimizer lbfgs solves a head alone (--model.learn head) for unvaried pictures with one label each: "
-            "softmax loss without smoothing or weights, no augmentation, no balance, no average, no teacher.",
+            "softmax loss without smoothing, no augmentation, no average, no teacher.",
         )
 
     def _require_no_labels(self) -> None:
@@ -524,5 +532,5 @@ class RunConfig:
 
     @property
     def _can_be_solved(self) -> bool:
-        plain = self.loss == LossConfig() and self.distillation.kind == "none" and not self.training.average
-        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.data.balance
+        plain = self.loss.name == "softmax" and not self.loss.label_smoothing and self.distillation.kind == "none"
+        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.training.average

@@ -78,6 +78,8 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
+    if "augmentation.flip" in words and "augmentation.check_flip" not in words:
+        config = override(config, {"augmentation.check_flip": False})  # the user knows
     config = _settle_sizes(config, words, pretrained)
     if config.optimizer.find_rate and "optimizer.learning_rate" in words:
         raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")

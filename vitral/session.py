@@ -242,6 +242,12 @@ class Session:
         result = self.measured(model, VALIDATION)
         if result is None:
             return False
+        self.judge(progress, model, result)
+        self._excuse(time.perf_counter() - began)
+        return True
+
+    def judge(self, progress: Progress, model: Model, result: Evaluation) -> None:
+        """Note what the model is worth on the validation split; keep it if it is the best so far."""
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = self.config.metric
@@ -254,8 +260,6 @@ class Session:
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
         self._tell_evaluation(progress, chief, value)
-        self._excuse(time.perf_counter() - began)
-        return True
 
     def measured(self, model: Model, name: str) -> Evaluation | None:
         """The model on the split of that name, its unreadable pictures named; `None` if it was interrupted."""

@@ -21,6 +21,7 @@ from vitral.datasets.dataset import Source
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
 from vitral.serving.exported import GraphNetwork, is_export, open_export
+from vitral.serving.streams import Compute, in_streams
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
 
@@ -216,6 +217,10 @@ class Model:
         ids = _in_order(len(sources))
         return batches(ids, lambda _, sample: make(sources[sample]), self.preprocessing.crop, workers, prefetch=2)
 
+    def over(self, batches: Iterable[Batch], compute: Compute) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch, in order, with what `compute` (`logits`, say) makes of its pictures, on all cores."""
+        return in_streams(batches, compute, self.device if self.backend is None else None)
+
     def predict_proba(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """Probabilities [n, classes] float32 of one or several pictures.
 
@@ -249,10 +254,10 @@ class Model:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
         found: list[np.ndarray] = []
-        for batch in self.batches(sources, workers=workers):
+        for batch, rows in self.over(self.batches(sources, workers=workers), self.representations):
             for _, error in batch.unreadable:
                 raise error
-            found.append(self.representations(batch.images).numpy())
+            found.append(rows.numpy())
         if found:
             return np.concatenate(found)
         return self.representations(np.zeros((1, *self.preprocessing.crop, 3), dtype=np.uint8)).numpy()[:0]
