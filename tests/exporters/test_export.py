@@ -270,7 +270,7 @@ def test_another_function_is_not_written(folder: Path, exported: Path, tmp_path:
 
 def test_not_a_number_is_no_parity(folder: Path) -> None:
     class Broken:
-        name, metadata = "broken", {}
+        name, metadata, names = "broken", {}, ["probabilities"]
 
         def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
             return {"probabilities": np.full((len(pixels), 3), np.nan, dtype=np.float32)}

@@ -38,6 +38,10 @@ class Backend(Protocol):
     def metadata(self) -> dict[str, str]:
         """What the exporter wrote into the file, see `vitral.exporters.metadata`."""
 
+    @property
+    def names(self) -> list[str]:
+        """Of its outputs: "logits", "probabilities", perhaps "features"."""
+
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Every output of the graph by its name, of pixels [n, height, width, 3] uint8."""
 
