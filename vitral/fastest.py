@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitral.backends import BACKENDS, TORCH, Backend, open_backend
+from vitral.backends import AUTO, BACKENDS, TORCH, Backend, open_backend
 from vitral.errors import UnavailableError, UsageError, VitralError
 from vitral.exporters import onnx
 from vitral.exporters.identity import identity, parts_of
@@ -29,8 +29,6 @@ from vitral.version import VERSION
 from vitral.weights.aside import written_aside
 from vitral.weights.json_files import read_object
 from vitral.weights.sources.cache import cache_folder
-
-AUTO = "auto"
 
 WORTH_IT = 200
 """Pictures below which "auto" takes torch without trying: starting an engine takes as long as they do."""
@@ -211,4 +209,7 @@ def fingerprint(model: Model) -> str:
         black = np.zeros((1, *_crop(model), 3), dtype=np.uint8)
         return hashlib.sha256(said.encode() + model.logits(black).numpy().tobytes()).hexdigest()
     parts = {"vitral": VERSION, "torch": torch.__version__, **parts_of(model)}
+    if model.precision != "float32":  # other answers than the network's
+        black = np.zeros((1, *_crop(model), 3), dtype=np.uint8)
+        parts["graph"] = [model.precision, hashlib.sha256(model.logits(black).numpy().tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,9 @@ from vitral.registry import look_up
 TORCH = "torch"
 """The name of no engine: the network itself."""
 
+AUTO = "auto"
+"""Whichever is fastest, see `vitral.fastest`."""
+
 
 class Answers(NamedTuple):
     """What a graph says of n pictures: logits [n, classes] float32, and features [n, width] float32 where the graph

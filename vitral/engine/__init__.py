@@ -77,6 +77,7 @@ class Engine:
             "card": _card(Path(self.path)),
             "sha256": fingerprint(model),
             "batch_size": BATCH_SIZE,
+            "precision": model.precision,
         }
 
     def answer(self, kind: str, pixels: np.ndarray, options: dict[str, Any]) -> Answer:

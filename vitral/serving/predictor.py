@@ -90,6 +90,11 @@ class Model:
         """Who computes: "torch", or an engine's name."""
         return TORCH if self.backend is None else self.backend.name
 
+    @property
+    def precision(self) -> str:
+        """In which it is computed: float32, or as the engine's graph says, "int8-static"."""
+        return "float32" if self.backend is None else self.backend.metadata.get("precision", "float32")
+
     def with_preprocessing(self, **changes: Any) -> Model:
         """The same model with some fields of its preprocessing changed.
 

@@ -56,6 +56,7 @@ MODEL = {
         "parameters": {"type": ["integer", "null"]},
         "device": STRING,
         "backend": STRING,
+        "precision": STRING,
         "image_size": {"type": "array", "items": WHOLE},
         "num_classes": WHOLE,
         "multi_label": {"type": "boolean"},
