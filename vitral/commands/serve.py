@@ -24,8 +24,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     add_settings(parser, {"--device": SHORT["--device"]})
-    parser.add_argument("--backend", choices=BACKENDS, default="torch",
-                        help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees")  # fmt: skip
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch",
+        help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees (default: torch)",
+    )  # fmt: skip
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
