@@ -93,6 +93,11 @@ class Model:
         """Who computes: "torch", or an engine's name."""
         return TORCH if self.backend is None else self.backend.name
 
+    @property
+    def precision(self) -> str:
+        """In which it is computed: float32, or as the engine's graph says, "int8-static"."""
+        return "float32" if self.backend is None else self.backend.metadata.get("precision", "float32")
+
     def with_preprocessing(self, **changes: Any) -> Model:
         """The same model with some fields of its preprocessing changed.
 
@@ -182,18 +187,24 @@ class Model:
         Raises:
             UsageError: the graph that answers gives none.
         """
-        if self.backend is not None:
+        if self.backend is not None and self._by_graph():
             return _features(answers(self.backend, pixels).features)
         (found,) = self._after_encoder(pixels, self.network.pooled)
         return found
 
     def logits_and_representations(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """Both of the same pixels, for the price of one."""
-        if self.backend is not None:
+        if self.backend is not None and self._by_graph():
             found = answers(self.backend, pixels)
             return self._sound(torch.from_numpy(found.logits)), _features(found.features)
+        if self.backend is not None:
+            return self.logits(pixels), self.representations(pixels)
         scores, representations = self._after_encoder(pixels, self.network.classify, self.network.pooled)
         return self._sound(scores), representations
+
+    def _by_graph(self) -> bool:
+        """Whether the engine's graph gives what the head sees; if not, the network does, where there is one."""
+        return isinstance(self.network, GraphNetwork) or (self.backend is not None and "features" in self.backend.names)
 
     @torch.inference_mode()
     def _after_encoder(self, pixels: np.ndarray, *last: Callable[[Tensor], Tensor]) -> list[Tensor]:
