@@ -169,6 +169,12 @@ class DataConfig:
         "fail"
     )
     max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = MAX_PIXELS
+    scaled_decoding: Annotated[
+        bool, "decode a large JPEG at 1/2, 1/4 or 1/8 where the cut keeps all pixels that the input has: other pixels"
+    ] = False
+    shrink: Annotated[
+        int | None, "shorter side to which larger training pictures are brought before anything else: other pixels"
+    ] = None
 
     def __post_init__(self) -> None:
         require(
@@ -181,6 +187,9 @@ class DataConfig:
             "balance is for one label per picture: with several, weigh the loss (--loss.class-weights balanced).",
         )
         require(self.max_pixels >= 1, f"max_pixels must be at least 1, not {self.max_pixels}")
+        require(
+            self.shrink is None or 1 <= self.shrink <= 16384, f"shrink must be 1 to 16384 pixels, not {self.shrink}"
+        )
 
 
 @dataclass(frozen=True)
@@ -437,8 +446,32 @@ class RuntimeConfig:
         "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
     ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
+    augment_on: Annotated[
+        Literal["host", "device"],
+        "who mirrors, jitters, erases and runs RandAugment: the threads that read, or the device, in batches",
+    ] = "host"
+    cache: Annotated[
+        Literal["none", "ram", "disk"], "keep what was read of training pictures for the next epochs: the same result"
+    ] = "none"
+    cache_of: Annotated[
+        Literal["files", "pixels"], "what the cache keeps: decoded pixels, or files (smaller, for a slow disk)"
+    ] = "pixels"
+    cache_size: Annotated[
+        float | None, "gigabytes of the cache; default: a quarter of the free memory, half of the free disk"
+    ] = None
+    cache_folder: Annotated[
+        str | None, "folder of the disk cache, which stays for other runs; default: in the run's own, until it is done"
+    ] = None
 
     def __post_init__(self) -> None:
+        require(
+            self.cache_size is None or 0 < self.cache_size < 1e9,
+            f"cache_size must be above 0 GB, not {self.cache_size}",
+        )
+        require(
+            self.cache_folder is None or self.cache == "disk",
+            "runtime.cache_folder goes with --cache disk: add that, or leave it out.",
+        )
         require(self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}")
         require(1 <= self.prefetch <= 1024, f"prefetch must be 1 to 1024, not {self.prefetch}")
 
@@ -483,6 +516,15 @@ class RunConfig:
             self.training.metric in (None, *fitting),
             f"with {'several labels' if self.data.multi_label else 'one label'} per picture, training.metric is one of "
             f"{', '.join(fitting)}, not {self.training.metric}",
+        )
+        require(
+            not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),
+            "scaled decoding makes other pixels for each cut, so they cannot be kept: add --runtime.cache-of files, or "
+            "bring all pictures to one size with --data.shrink instead.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.data.shrink),
+            "data.shrink says at which size pictures are decoded, as --data.scaled-decoding does: give one of the two.",
         )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")

@@ -190,8 +190,9 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     if optimizer.name == "lbfgs":
         return frozen.solve(progress, session)
     batches = session.batches(progress.step)
+    finished = False
     try:
-        return train(
+        finished = train(
             progress,
             batches,
             session,
@@ -199,9 +200,11 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
             lambda step: optimizer.learning_rate * schedule.factor(step),
             optimizer.clip_norm,
         )
+        return finished
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
+        session.put_away(finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
