@@ -14,7 +14,7 @@ from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration, described
+from vitral.models import Configuration, changed, configuration, described, positioned
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -94,6 +94,8 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
+    if config.model.positions in positioned.OWN_KINDS or config.model.positions_at:
+        named = positioned.like(named)
     return changed(named, num_classes=classes, **model_overrides(config, named))
 
 

@@ -22,6 +22,7 @@ from vitral.models import (
     layerscale,
     mae,
     mixer,
+    positioned,
     resnet,
     swin,
     vit,
@@ -48,6 +49,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+    "positioned": Family(positioned.PositionedConfig, positioned.PositionedTransformer, {}),
     "deit": Family(deit.DistilledConfig, deit.DistilledVisionTransformer, deit.VARIANTS),
     "layerscale": Family(layerscale.LayerScaleConfig, layerscale.LayerScaleTransformer, layerscale.VARIANTS),
     "mae": Family(mae.MaeConfig, mae.MaeTransformer, mae.VARIANTS),
@@ -83,7 +85,8 @@ def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
     Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" is any size of
-    `vit.SIZES` with any patch size, "timm:resnet18" and "hf:convnextv2" are other libraries' (see
+    `vit.SIZES` with any patch size, "BiT-R26x1" and "R50+ViT-B/32" are any depth of `bit.DEPTHS` and `bit.SMALLER`,
+    "timm:resnet18" and "hf:convnextv2" are other libraries' (see
     `vitral.models.adapter`).
 
     Args:
@@ -100,7 +103,8 @@ def configuration(name: str, **overrides: Any) -> Any:
     if name not in VARIANTS and match and match[1] in vit.SIZES and int(match[2]):
         base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
     else:
-        base = look_up("model", name, VARIANTS, "vitral models")
+        unlisted = None if name in VARIANTS else bit.named(name) or hybrid.named(name)
+        base = unlisted or look_up("model", name, VARIANTS, "vitral models")
     return changed(base, **overrides)
 
 
