@@ -86,8 +86,7 @@ def configuration(name: str, **overrides: Any) -> Any:
 
     Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" is any size of
     `vit.SIZES` with any patch size, "BiT-R26x1" and "R50+ViT-B/32" are any depth of `bit.DEPTHS` and `bit.SMALLER`,
-    "timm:resnet18" and "hf:convnextv2" are other libraries' (see
-    `vitral.models.adapter`).
+    "timm:resnet18" and "hf:convnextv2" are other libraries' (see `vitral.models.adapter`).
 
     Args:
         overrides: fields of the family's configuration; an `image_size` may be one number for a square.
@@ -101,7 +100,7 @@ def configuration(name: str, **overrides: Any) -> Any:
         return changed(adapter.configuration(name), **overrides)
     match = re.fullmatch(r"ViT-(\w+)/(\d{1,3})", name)
     if name not in VARIANTS and match and match[1] in vit.SIZES and int(match[2]):
-        base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
+        base: Any = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
     else:
         unlisted = None if name in VARIANTS else bit.named(name) or hybrid.named(name)
         base = unlisted or look_up("model", name, VARIANTS, "vitral models")
