@@ -109,6 +109,11 @@ def model_words(plan: Plan) -> str | None:
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
+    if config.model.positions in positioned.OWN_KINDS and not isinstance(model, positioned.PositionedConfig):
+        raise UsageError(
+            f"positions {config.model.positions} are learned from scratch, and these weights have others: leave "
+            "--model.positions out."
+        )
     of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 

@@ -68,6 +68,8 @@ def _shape(scale: Scale) -> tuple[list[Member], Panel]:
                 _wider(base, factor), depth=round(base.depth * factor), mlp_dim=round(base.mlp_dim * factor)
             ),
         }
+        if scale.side % ways["patch"].patch:
+            del ways["patch"]
         for way, shape in ways.items():
             members.append(Member("shape", f"{way.replace(', ', '-')}-{factor:g}", way, shape.settings))
     members.append(Member("shape", "base", "", base.settings))

@@ -53,6 +53,7 @@ class Scale:
 
     Attributes:
         recipe: key of `vitral.recipes.RECIPES` that every pre-training starts from.
+        side: of its pictures, in pixels.
         vits, hybrids, bits: from small to large.
         compared: of the study on the pre-training set's size.
         shares: of the pre-training pictures, from few to all.
@@ -65,7 +66,7 @@ class Scale:
 
     name: str
     recipe: str
-    seeds: int
+    side: int
     vits: tuple[Network, ...]
     hybrids: tuple[Network, ...]
     bits: tuple[Network, ...]
@@ -101,7 +102,7 @@ def _paper(name: str, rate: float, length: int) -> Network:
 MINUTES = Scale(
     name="minutes",
     recipe="study-minutes",
-    seeds=3,
+    side=16,
     vits=(vit(4, 32, 2), vit(4, 48, 3), vit(4, 64, 4), vit(4, 96, 6)),
     hybrids=(vit(4, 32, 2, "R5+"), vit(4, 64, 4, "R5+"), vit(4, 96, 6, "R5+")),
     bits=(bit("R5x1"), bit("R8x1"), bit("R11x1"), bit("R8x2")),
@@ -126,7 +127,7 @@ MINUTES = Scale(
 HOURS = Scale(
     name="hours",
     recipe="study-hours",
-    seeds=3,
+    side=32,
     vits=(vit(4, 64, 4), vit(4, 128, 6), vit(4, 192, 9), vit(4, 384, 12)),
     hybrids=(vit(4, 64, 4, "R5+"), vit(4, 128, 6, "R5+"), vit(4, 192, 9, "R5+"), vit(4, 384, 12, "R5+")),
     bits=(bit("R8x1"), bit("R14x1"), bit("R26x1"), bit("R50x1"), bit("R50x2")),
@@ -147,7 +148,7 @@ HOURS = Scale(
 PAPER = Scale(
     name="paper",
     recipe="study-paper",
-    seeds=3,
+    side=224,
     vits=(
         _paper("ViT-B/32", 8e-4, 7), _paper("ViT-L/32", 6e-4, 7), _paper("ViT-B/16", 8e-4, 7),
         _paper("ViT-L/16", 4e-4, 7), _paper("ViT-L/16", 4e-4, 14), _paper("ViT-H/14", 3e-4, 14),

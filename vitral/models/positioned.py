@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,6 @@ OWN_KINDS = ("learned2d", "relative")
 @dataclass(frozen=True)
 class PositionedConfig(ViTConfig):
     """The shape of a Vision Transformer with any of the positions above, at any of the places."""
-
-    KINDS: ClassVar[tuple[str, ...]] = (*ViTConfig.KINDS, *OWN_KINDS)
 
     positions: Literal["learned", "learned2d", "relative", "sincos2d", "none"] = "learned"  # type: ignore[assignment]
     positions_at: Literal["stem", "every", "shared"] = "stem"

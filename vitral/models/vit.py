@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -43,8 +43,6 @@ MLP_BIAS_STD = 1e-6
 class ViTConfig(Patched):
     """The shape of a Vision Transformer; with its weights it is all that is needed to rebuild the model."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("learned", "sincos2d", "none")  # of positions; `positioned` has more
-
     patch_size: int
     width: int
     depth: int
@@ -68,8 +66,6 @@ class ViTConfig(Patched):
         require_shape(self)
         if self.representation_size is not None and self.representation_size < 1:
             raise UsageError(f"representation_size must be none or at least 1, not {self.representation_size}.")
-        if self.positions not in self.KINDS:
-            raise UsageError(f"positions of these weights are {' or '.join(self.KINDS)}, not {self.positions}.")
         if self.positions == "sincos2d" and (self.width % 4 or self.width < 8):
             raise UsageError(f"sincos2d positions need a width that 4 divides and of at least 8, not {self.width}.")
 

@@ -44,7 +44,7 @@ PAPER = RunConfig(
 RECIPES = {
     "study-minutes": Recipe(
         "arXiv 2010.11929, Table 3, in small", "depends on the pictures",
-        _small(16, 20_000, 64, AugmentationConfig(min_area=0.7, flip=False)),
+        _small(16, 10_000, 64, AugmentationConfig(min_area=0.7, flip=False)),
         note="Not mirrored: the pictures it is for are digits.",
     ),
     "study-hours": Recipe(

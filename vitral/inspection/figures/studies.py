@@ -96,9 +96,20 @@ def _lines(ax: Axes, lines: Mapping[str, Sequence[Point]], looks: Mapping[str, d
         spreads = [point.spread or 0.0 for point in points]
         ax.errorbar([point.x for point in points], [point.y for point in points],
                     yerr=spreads if any(spreads) else None, label=name, **looks[name])  # fmt: skip
-    ax.set_xscale("log")
+    _logarithmic(ax, [point.x for points in lines.values() for point in points])
     ax.grid(visible=True, color=GREY, alpha=0.2, linewidth=0.5)
     ax.legend(frameon=False)
+
+
+def _logarithmic(ax: Axes, at: Sequence[float]) -> None:
+    """Ticks as plain numbers: powers of ten, and 2 and 5 of them where there are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    near = bool(at) and max(at) < 30 * min(at)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if near else (1.0,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if 1 <= x < 1e6 else f"{x:.0e}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _words(ax: Axes, title: str, x: str, y: str) -> None:
