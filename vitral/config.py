@@ -346,6 +346,40 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True)
+class PretrainingConfig:
+    """Learning without labels, from pictures of which a part is hidden (arXiv 2111.06377; 2010.11929, B.1.2)."""
+
+    objective: Annotated[
+        Literal["none", "mae", "masked-patch"],
+        "none: learn the labels; mae: make the hidden patches' pixels; masked-patch: name each hidden patch's colour",
+    ] = "none"
+    mask_ratio: Annotated[float, "share of the patches that is hidden (mae) or corrupted (masked-patch)"] = 0.75
+    normalise_pixels: Annotated[bool, "of mae: each patch's pixels less their mean, divided by their deviation"] = True
+    decoder_width: Annotated[int, "of mae: size of the decoder's tokens"] = 512
+    decoder_depth: Annotated[int, "of mae: number of the decoder's blocks"] = 8
+    decoder_heads: Annotated[int, "of mae: attention heads of the decoder"] = 16
+
+    def __post_init__(self) -> None:
+        require(0 < self.mask_ratio < 1, f"mask_ratio must be above 0 and below 1, not {self.mask_ratio:g}")
+        for name in ("decoder_width", "decoder_depth", "decoder_heads"):
+            require(1 <= getattr(self, name) <= 2**16, f"{name} must be 1 to 65536, not {getattr(self, name)}")
+        require(
+            self.decoder_width % 4 == 0,
+            f"decoder_width must be a multiple of 4, which its positions need, not {self.decoder_width}",
+        )
+        require(
+            self.decoder_width % self.decoder_heads == 0,
+            f"decoder_width {self.decoder_width} cannot be split into {self.decoder_heads} decoder_heads: "
+            "choose a multiple",
+        )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether a run learns labels, as most do."""
+        return self.objective == "none"
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The loop."""
 
@@ -422,10 +456,14 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
+        if not self.pretraining.is_off:
+            self._require_no_labels()
+            return
         require(
             not self.data.multi_label or self.loss.name == "sigmoid",
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
@@ -462,9 +500,33 @@ class RunConfig:
             "softmax loss without smoothing or weights, no augmentation, no balance, no average, no teacher.",
         )
 
+    def _require_no_labels(self) -> None:
+        """Refuse what a run that learns no labels cannot do."""
+        asked = {
+            "--multi-label": self.data.multi_label,
+            "--data.balance": self.data.balance,
+            "--loss settings": self.loss != LossConfig(),
+            "--distillation settings": self.distillation != DistillationConfig(),
+            "--lora": self.lora.rank,
+            "--augmentation.mixup": self.augmentation.mixup,
+            "--augmentation.cutmix": self.augmentation.cutmix,
+            "--model.learn head": self.model.learn == "head",
+            "--model.head-bias": self.model.head_bias,
+            "--schedule.head-first": self.schedule.head_first.amount,
+            "--optimizer.name lbfgs": self.optimizer.name == "lbfgs",
+        }
+        for words, given in asked.items():
+            require(not given, f"{words}: that is for labels, and pre-training learns none: leave it out.")
+        require(
+            self.training.metric in (None, "loss"),
+            f"pre-training has no {self.training.metric} to measure, only its loss: leave --training.metric out.",
+        )
+
     @property
     def metric(self) -> str:
         """The number of an evaluation that tells which is the best."""
+        if not self.pretraining.is_off:
+            return "loss"
         return self.training.metric or ("mean_average_precision" if self.data.multi_label else "top1")
 
     @property

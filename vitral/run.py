@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from vitral import frozen
+from vitral import frozen, pretraining
 from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
@@ -151,9 +151,12 @@ def _prepared(
     if config.lora.rank:
         screen.decide(lora.adapt(network, config.lora, config.training.seed))
     teacher = _teacher(plan, device, screen)
+    save: Callable[[Any], None] = partial(_save, folder=folder, plan=plan)
     forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     kind: Any = Session
-    if frozen.applies(config, network):
+    if not config.pretraining.is_off:
+        kind, save = pretraining.PretrainingSession, partial(pretraining.save, folder=folder, plan=plan)
+    elif frozen.applies(config, network):
         screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
         forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
     progress = _progress(network, config)
@@ -167,7 +170,7 @@ def _prepared(
         screen=screen,
         stopped=stopped,
         forward=torch.compile(forward) if config.training.compile else forward,
-        save_best=lambda model: _save(model, folder, plan),
+        save_best=save,
         descriptions=_descriptions(plan),
         teacher=teacher,
         discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
@@ -216,9 +219,11 @@ def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool
         screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
 
 
-def _network(plan: Plan, screen: Screen) -> Network:
+def _network(plan: Plan, screen: Screen) -> Any:
     config, classes = plan.config, plan.dataset.classes
     torch.manual_seed(config.training.seed)
+    if not config.pretraining.is_off:
+        return pretraining.network(plan, screen)
     if plan.pretrained is None:
         network = build_network(model_config(config, len(classes)))
         count = sum(parameter.numel() for parameter in network.parameters())
@@ -296,6 +301,8 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
+    if isinstance(session, pretraining.PretrainingSession):
+        return pretraining.measure(folder, plan, progress, session)
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)

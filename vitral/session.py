@@ -213,7 +213,11 @@ class Session:
         speed = self.recent.read()
         self.speeds.append({"step": progress.step, **{k: speed[k] for k in ("images_per_second", "waiting")}})
         self.recent.restart()
-        self.last_line = f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
+        self.last_line = self.in_words(record)
+
+    def in_words(self, record: dict[str, float]) -> str:
+        """Training metrics as the live line shows them."""
+        return f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
 
     def tick(self, progress: Progress, size: int, waited: float) -> None:
         """Redraw the live line."""

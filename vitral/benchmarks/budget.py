@@ -50,7 +50,7 @@ def estimate(members: Sequence[Member], asked: Asked) -> Budget:
     device = choose_device(asked.words.get("runtime.device", "auto"))
     affordable = AFFORDABLE if device.type == "cpu" else AFFORDABLE_ON_GPU
     runs = {member.name: planned(_untaught(member), 0, asked) for member in members}
-    facts = {name: counted(run) for name, run in runs.items()}
+    facts = {member.name: counted(runs[member.name], member.kind) for member in members}
     timed: dict[Any, float] = {}
     seconds: dict[str, float] = {}
     rate = 0.0  # MACs of forward passes in a second, of the largest network so far
@@ -62,7 +62,7 @@ def estimate(members: Sequence[Member], asked: Asked) -> Budget:
             timed[network] = _step(run, pictures, device) / pictures
             rate = macs / timed[network]
         per_picture = timed[network] if network in timed else macs / rate
-        seconds[name] = per_picture * facts[name]["examples"] + AROUND * (2 if asked.study.transfer else 1)
+        seconds[name] = per_picture * facts[name]["examples"] + AROUND * (1 if asked.study.transfer is None else 2)
     return Budget(seconds, facts)
 
 

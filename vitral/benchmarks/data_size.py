@@ -29,5 +29,5 @@ def data_size(scale: Scale) -> Study:
             Panel("fine-tuned", GROUP, fine_tuned, TRANSFER, pictures, published=published),
             Panel("few-shot", GROUP, few, FIVE_SHOTS, pictures),
         ),
-        transfer=True,
+        transfer=scale.transfer,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitral.benchmarks.pictures import few, part
+from vitral.benchmarks.pictures import few, part, unlabelled
 from vitral.benchmarks.protocols import StoppedError
 from vitral.benchmarks.scales import Scale
 from vitral.benchmarks.study import Member, Study
@@ -57,13 +57,15 @@ class Asked:
 
 
 def planned(member: Member, seed: int, asked: Asked) -> Plan:
-    """The pre-training of a member."""
+    """The first run of a member: its pre-training, or what it has in its place."""
+    if member.kind == "none":
+        return transferred(member.settings, seed, asked)
     words = {**member.settings, **asked.words, "training.seed": seed, "training.keep_checkpoints": 1}
     words["data.path"] = str(asked.upstream.root or "")
     if member.teacher is not None:
         words["distillation.teacher"] = str(place(asked.folder, member.teacher, seed) / "model")
     dataset = asked.upstream if member.share == 1 else part(asked.upstream, member.share, seed)
-    return plan(asked.scale.recipe, words, dataset)
+    return plan(asked.scale.recipe, words, dataset if member.kind == "labels" else unlabelled(dataset))
 
 
 def place(folder: Path, name: str, seed: int) -> Path:
@@ -81,57 +83,61 @@ def measure(member: Member, seed: int, asked: Asked, screen: Screen) -> dict[str
     run = planned(member, seed, asked)
     whole = not (folder / "checkpoints").is_dir()  # else a part of it was done in an earlier start
     result = _finished(start(run, folder, screen, asked.command))
-    made = {**counted(run), "top1": result.metrics[TEST]["top1"], "count": result.metrics[TEST]["count"]}
-    if asked.study.fewshot:
-        model = load(result.model, str(run.config.runtime.device))
-        model = model.with_preprocessing(resize=model.preprocessing.crop)
-        features, _, _ = probing(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
-        made |= {name: value for name, value in PROBES["fewshot"](features).items() if name != "std"}
-    if asked.study.transfer:
-        after = start(transferred(result.model, seed, asked), folder / "transfer", screen, asked.command)
-        made["transfer_top1"] = _finished(after).metrics[TEST]["top1"]
+    made = counted(run, member.kind)
+    if member.kind == "labels":
+        made |= {"top1": result.metrics[TEST]["top1"], "count": result.metrics[TEST]["count"]}
+        made |= _fewshot(run, result, asked) if asked.study.fewshot else {}
+    if member.kind == "none":
+        made["transfer_top1"] = result.metrics[TEST]["top1"]
+    elif asked.study.transfer is not None:
+        after = transferred({"model.weights": str(result.model)}, seed, asked)
+        found = _finished(start(after, folder / "transfer", screen, asked.command))
+        made["transfer_top1"] = found.metrics[TEST]["top1"]
         shutil.rmtree(folder / "transfer" / "checkpoints", ignore_errors=True)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # it is not run again
     return made | {"seconds": round(time.perf_counter() - began, 2) if whole else None}
 
 
-def transferred(model: Path, seed: int, asked: Asked) -> Plan:
-    """The fine-tuning of a pre-trained model on other classes."""
-    transfer = asked.scale.transfer
-    config = RECIPES[asked.scale.recipe].config
+def _fewshot(run: Plan, result: Result, asked: Asked) -> dict[str, float]:
+    model = load(result.model, str(run.config.runtime.device))
+    model = model.with_preprocessing(resize=model.preprocessing.crop)
+    features, _, _ = probing(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
+    return {name: value for name, value in PROBES["fewshot"](features).items() if name != "std"}
+
+
+def transferred(own: Mapping[str, Any], seed: int, asked: Asked) -> Plan:
+    """A fine-tuning on other classes.
+
+    Args:
+        own: the settings that say what is fine-tuned, and others of its own.
+    """
+    transfer, config = asked.study.transfer, RECIPES[asked.scale.recipe].config
+    assert transfer is not None
     assert config is not None
-    words: dict[str, Any] = {"training.evaluate_every": Duration(1e9, "steps"), **transfer.settings}
+    words: dict[str, Any] = {"training.evaluate_every": Duration(1e9, "steps"), **transfer.settings, **own}
     if asked.scale.name != "paper":  # there the fine-tuning is at another size
         words |= {"model.image_size": config.model.image_size, "preprocessing.resize": config.preprocessing.resize}
-    words |= {name: value for name, value in asked.words.items() if not name.startswith("schedule.")}
-    words |= _shortened(asked.words)
-    words |= {"data.path": str(asked.downstream.root or ""), "model.weights": str(model), "training.seed": seed,
-              "training.keep_checkpoints": 1}  # fmt: skip
+    words |= asked.words
+    words |= {"data.path": str(asked.downstream.root or ""), "training.seed": seed, "training.keep_checkpoints": 1}
     return plan(transfer.recipe, words, few(asked.downstream, transfer.pictures, seed))
 
 
-def counted(run: Plan) -> dict[str, Any]:
-    """What a pre-training is made of, before it starts: `train_count`, `parameters`, `macs`, `examples`, `exaflops`,
-    `learning_rate`."""
+def counted(run: Plan, kind: str = "labels") -> dict[str, Any]:
+    """What a run is made of, before it starts: `train_count`, `parameters`, `macs`, `examples`, `learning_rate`, and
+    `exaflops` of what learns labels: of a network that sees a part of each picture they would be too many."""
     config = run.config
     parts = parts_of(model_config(config, len(run.dataset.classes)))
     macs = sum(part.macs for part in parts)
     pictures = len(run.dataset.splits[TRAIN])
     examples = config.schedule.duration.steps(config.training.batch_size, pictures) * config.training.batch_size
-    return {
+    made = {
         "train_count": pictures,
         "parameters": sum(part.parameters for part in parts),
         "macs": macs,
         "examples": examples,
-        "exaflops": FLOPS_OF_A_STEP * macs * examples / 1e18,
         "learning_rate": config.optimizer.learning_rate,
     }
-
-
-def _shortened(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the pre-training was given another length, the fine-tuning has it too."""
-    length = words.get("schedule.duration")
-    return {} if length is None else {"schedule.duration": length, "schedule.warmup": Duration(0, "steps")}
+    return made | ({"exaflops": FLOPS_OF_A_STEP * macs * examples / 1e18} if kind == "labels" else {})
 
 
 def _finished(result: Result) -> Result:

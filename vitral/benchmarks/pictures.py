@@ -75,6 +75,12 @@ def few(dataset: Dataset, pictures: int, seed: int = 0) -> Dataset:
     return _kept(dataset, [pictures] * len(dataset.classes), seed) if pictures else dataset
 
 
+def unlabelled(dataset: Dataset) -> Dataset:
+    """The training pictures alone."""
+    train = dataset.splits[TRAIN]
+    return replace(dataset, classes=(), splits={TRAIN: Split(train.sources, [()] * len(train))})
+
+
 def _kept(dataset: Dataset, most: Sequence[int], seed: int) -> Dataset:
     train = dataset.splits[TRAIN]
     labels = np.array([own[0] for own in train.labels])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vitral.benchmarks.study import Transfer
 from vitral.config import Duration
 
 
@@ -18,16 +19,6 @@ class Network(NamedTuple):
 
     label: str
     settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """How the fine-tuning after a pre-training goes: a recipe, what differs, and training pictures of a class (0: all
-    of them)."""
-
-    recipe: str
-    settings: Mapping[str, Any]
-    pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +53,8 @@ class Scale:
         rates: that are tried with each way to pool; and of Adam for ResNets.
         sgd_rates: of SGD for ResNets.
         resnets: that both optimizers train.
+        unlabelled: what is pre-trained without labels, with a decoder of this width, depth and heads.
+        transfer: after a pre-training with labels; `longer`: where pre-trainings without are among those compared.
     """
 
     name: str
@@ -77,7 +70,10 @@ class Scale:
     rates: tuple[float, ...]
     sgd_rates: tuple[float, ...]
     resnets: tuple[Network, ...]
+    unlabelled: Shape
+    decoder: tuple[int, int, int]
     transfer: Transfer
+    longer: Transfer
 
 
 def vit(patch: int, width: int, depth: int, root: str = "") -> Network:
@@ -99,6 +95,13 @@ def _paper(name: str, rate: float, length: int) -> Network:
     return Network(label, {"model.name": name, **settings})
 
 
+def _steps(length: int) -> dict[str, Any]:
+    """So many, a tenth of them warm-up."""
+    return {"schedule.duration": Duration(length, "steps"), "schedule.warmup": Duration(length / 10, "steps")}
+
+
+_ADAM = {"optimizer.name": "adamw", "optimizer.learning_rate": 1e-3, "optimizer.weight_decay": 0.05}
+
 MINUTES = Scale(
     name="minutes",
     recipe="study-minutes",
@@ -116,12 +119,15 @@ MINUTES = Scale(
     transfer=Transfer(
         "table4-pets-flowers",
         {
-            "schedule.duration": Duration(60, "steps"), "schedule.warmup": Duration(6, "steps"),
-            "training.batch_size": 32, "optimizer.learning_rate": 0.03, "augmentation.flip": False,
+            **_steps(60), "training.batch_size": 32, "optimizer.learning_rate": 0.03, "augmentation.flip": False,
             "augmentation.min_area": 0.7,
         },
         pictures=10,
     ),
+    unlabelled=Shape(4, 64, 4, 128, 4),
+    decoder=(32, 1, 2),
+    longer=Transfer("table4-pets-flowers", {**_ADAM, **_steps(200), "training.batch_size": 32,
+                                            "augmentation.flip": False, "augmentation.min_area": 0.7}, pictures=10),
 )  # fmt: skip
 
 HOURS = Scale(
@@ -141,6 +147,13 @@ HOURS = Scale(
     transfer=Transfer(
         "table4-pets-flowers",
         {"training.batch_size": 64, "optimizer.learning_rate": 0.03, "augmentation.min_area": 0.3},
+        pictures=50,
+    ),
+    unlabelled=Shape(4, 192, 6, 384, 12),
+    decoder=(96, 2, 6),
+    longer=Transfer(
+        "table4-pets-flowers",
+        {**_ADAM, **_steps(2_000), "training.batch_size": 64, "augmentation.min_area": 0.3},
         pictures=50,
     ),
 )
@@ -173,6 +186,9 @@ PAPER = Scale(
     sgd_rates=(0.1, 0.3, 0.6),
     resnets=(_paper("BiT-R50x1", 1e-3, 7), _paper("BiT-R152x2", 6e-4, 7)),
     transfer=Transfer("table4-imagenet", {}),
+    unlabelled=Shape(16, 768, 12, 3072, 12),
+    decoder=(512, 8, 16),
+    longer=Transfer("table4-imagenet", {}),
 )  # fmt: skip
 
 SCALES = {scale.name: scale for scale in (MINUTES, HOURS, PAPER)}

@@ -26,5 +26,5 @@ def scaling(scale: Scale) -> Study:
             Panel("transfer", GROUP, fine_tuned, TRANSFER, compute, published=published),
             Panel("few-shot", GROUP, few, FIVE_SHOTS, compute),
         ),
-        transfer=True,
+        transfer=scale.transfer,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Point(NamedTuple):
@@ -27,7 +27,8 @@ class Member:
         settings: of the pre-training, by their dotted names, over the scale's recipe.
         share: of the pictures, of each class as many; a smaller share lies in a larger one.
         teacher: name of the member whose answers it learns from beside the labels.
-        pretrained: whether there is a pre-training before the transfer at all.
+        kind: "labels"; "pictures": the pre-training learns no labels, so `top1` and few shots mean nothing; "none":
+            there is no pre-training, and `settings` are those of what would else be the transfer.
     """
 
     group: str
@@ -36,12 +37,22 @@ class Member:
     settings: Mapping[str, Any] = field(default_factory=dict)
     share: float = 1.0
     teacher: str | None = None
-    pretrained: bool = True
+    kind: Literal["labels", "pictures", "none"] = "labels"
 
     @property
     def name(self) -> str:
         """In tables; its folder below runs/."""
         return f"{self.group}/{self.label}"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How the fine-tuning after a pre-training goes: a recipe, what differs, and training pictures of a class (0: all
+    of them)."""
+
+    recipe: str
+    settings: Mapping[str, Any]
+    pictures: int = 0
 
 
 class Axis(NamedTuple):
@@ -97,8 +108,8 @@ class Study:
 
     Attributes:
         members: the runs; those that others learn from come before them.
-        fewshot, transfer: which numbers are taken of the features: a linear classifier of few pictures, and
-            fine-tuning, both on the classes that the pre-training does not see.
+        fewshot: whether a linear classifier of few pictures of other classes is fitted to the features.
+        transfer: how the pre-trained network is fine-tuned on other classes; `None`: it is not.
     """
 
     name: str
@@ -106,4 +117,4 @@ class Study:
     members: tuple[Member, ...]
     panels: tuple[Panel, ...]
     fewshot: bool = True
-    transfer: bool = False
+    transfer: Transfer | None = None

@@ -112,16 +112,22 @@ def open_study(asked: Asked) -> None:
 
 
 def _identity(asked: Asked) -> dict[str, Any]:
-    transfer, config = asked.scale.transfer, RECIPES[asked.scale.recipe].config
+    transfer, config = asked.study.transfer, RECIPES[asked.scale.recipe].config
     assert config is not None
     return {
         "study": asked.study.name,
         "scale": asked.scale.name,
         "recipe": to_json(config),
-        "transfer": {"recipe": transfer.recipe, "pictures": transfer.pictures, **_plain(transfer.settings)},
+        "transfer": transfer
+        and {"recipe": transfer.recipe, "pictures": transfer.pictures, **_plain(transfer.settings)},
         "settings": _plain({name: value for name, value in asked.words.items() if not name.startswith("runtime.")}),
         "members": {
-            member.name: {"share": member.share, "teacher": member.teacher, **_plain(member.settings)}
+            member.name: {
+                "share": member.share,
+                "teacher": member.teacher,
+                "kind": member.kind,
+                **_plain(member.settings),
+            }
             for member in asked.study.members
         },
         "pre-trained on": described(asked.upstream),

@@ -157,7 +157,7 @@ def _show_plan(members: Sequence[Member], budget: Budget, asked: Asked, screen: 
         ("run", "pictures", "parameters", "MACs", "exaFLOPs", "time"),
         [
             (row["member"], f"{row['train_count']:,}", f"{row['parameters']:,}", f"{row['macs']:.3g}",
-             f"{row['exaflops']:.3g}", duration_words(row["seconds"]))
+             f"{row['exaflops']:.3g}" if "exaflops" in row else "", duration_words(row["seconds"]))
             for row in rows
         ],
         right=range(1, 6),

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitral.commands.measuring import headlines
+from vitral.commands.measuring import headlines, of_patches
 from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
@@ -88,7 +88,9 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
-    screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    unlabelled = not planned.config.pretraining.is_off
+    kinds = "pictures without labels" if unlabelled else f"{len(planned.dataset.classes)} classes"
+    screen.say(f"{planned.dataset.name}: {kinds}, {splits}")
     fixed_length = bool(length or "schedule.duration" in words)
     if planned.config.optimizer.name == "lbfgs" and fixed_length:
         raise UsageError(
@@ -111,10 +113,13 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     screen.say(_kept(result.metrics, planned.config.metric))
     for split in ("validation", "test"):
         if split in result.metrics:
-            for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
+            found = result.metrics[split]
+            said = of_patches(found, split) if unlabelled else headlines(found, split, len(planned.dataset.classes))
+            for sentence in said:
                 screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
-    screen.say(f"next          vitral predict {result.model} PICTURE")
+    then = f"finetune PICTURES --model {result.model}" if unlabelled else f"predict {result.model} PICTURE"
+    screen.say(f"next          vitral {then}")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics, **swept}
 
 

@@ -230,7 +230,10 @@ class VisionTransformer(Network):
     def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """Patches to tokens with positions: Eq. 1."""
         grid = grid_of((images.shape[2], images.shape[3]), self.config.patch_size)
-        x = embed_patches(images, self.patch_embedding)
+        return self.placed(embed_patches(images, self.patch_embedding), grid)
+
+    def placed(self, x: Float[Tensor, "n N D"], grid: tuple[int, int]) -> Float[Tensor, "n t D"]:
+        """Embedded patches, of so many rows and columns, with the class token and positions."""
         if self.config.positions == "sincos2d":  # the class token has no position here (arXiv 2205.01580)
             x = x + sincos2d(grid, self.config.width).to(x)
         if self.config.pool == "token":

@@ -29,6 +29,7 @@ class Recipe:
         choose: facts about the data -> the values and one sentence for each choice.
         grid: what `--lr-grid` tries.
         note: what else the source says.
+        unlabelled: learns without labels; of those with `config`, that says it.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Recipe:
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
     grid: Grid | None = None
     note: str = ""
+    unlabelled: bool = False
 
 
 def epochs(amount: float) -> Duration:

@@ -52,6 +52,7 @@ class Model:
         descriptions: words for class names that are mere identifiers; may be empty.
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
+        headless: its weights came without a head, so that its scores mean nothing yet.
         temperature: scores are divided by it before they become probabilities; `metrics` says how it was fitted.
         backend: the engine that answers in the network's place, if one does; it normalises as the graph was told to
             when it was exported.
@@ -76,6 +77,7 @@ class Model:
         self.descriptions = descriptions or {}
         self.multi_label = multi_label
         self.metrics = metrics or {}
+        self.headless = False
         self.temperature = _temperature(self.metrics)
         self._competing: list[int] | None = None
         self.backend: Backend | None = None
@@ -289,7 +291,7 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         return _exported(Path(path), device)
     pretrained = read(path)
     network, _ = build(pretrained)
-    return Model(
+    model = Model(
         network.to(choose_device(device)),
         pretrained.preprocessing,
         pretrained.classes or None,
@@ -297,6 +299,21 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         pretrained.described.multi_label,
         pretrained.metrics,
     )
+    model.headless = pretrained.described.headless
+    return model
+
+
+def require_classes(model: Model, path: str | Path) -> None:
+    """Refuse to ask a model for classes that has learned none yet.
+
+    Raises:
+        UsageError: its weights came without a head.
+    """
+    if model.headless:
+        raise UsageError(
+            f"{path} has no head, so it tells no classes apart: `vitral finetune PICTURES --model {path}` teaches it "
+            f"some, `vitral probe {path} PICTURES` measures its features."
+        )
 
 
 def _exported(folder: Path, device: str) -> Model:
