@@ -137,7 +137,7 @@ def _learns_without_labels(name: str, recipe: Recipe, words: Mapping[str, Any]) 
     Raises:
         UsageError: it is, and something was asked for that goes with labels alone; or the other way round.
     """
-    unlabelled = recipe.unlabelled or (recipe.config is not None and not recipe.config.pretraining.is_off)
+    unlabelled = recipe.is_pretraining
     objective, weights = words.get("pretraining.objective"), words.get("model.weights")
     if objective == "none" and unlabelled:
         raise UsageError(f"recipe {name} learns without labels: leave --pretraining.objective none out.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitral.config import Preprocessing, PretrainingConfig
 from vitral.console import Screen
 from vitral.data.decode import decode
 from vitral.data.loader import Batch, batches
@@ -25,21 +24,16 @@ from vitral.data.random_streams import Purpose, sample_generator, step_seed
 from vitral.datasets.dataset import TRAIN, VALIDATION
 from vitral.errors import DataError
 from vitral.evaluation import threads
-from vitral.models import changed
 from vitral.models.pretext import PretextNetwork
 from vitral.objectives import Learned, Objective, build_objective
-from vitral.overrides import from_json, to_json
 from vitral.planning import Plan, model_config, model_words
+from vitral.pretext_model import PretextModel, load
 from vitral.reconstructions import shown_name, strip, to_pixels
 from vitral.reports import page
 from vitral.reports.pretraining_card import pretraining_card
 from vitral.session import Session
 from vitral.training import memory
 from vitral.training.loop import Progress
-from vitral.weights import read
-from vitral.weights.checksum import require_checksum
-from vitral.weights.folder import write_model
-from vitral.weights.layout import Described
 
 EVALUATION = 2**63
 """The epoch whose masks evaluation takes: no training reaches it."""
@@ -59,44 +53,6 @@ class Measured(NamedTuple):
 
     metrics: dict[str, Any]
     unreadable: dict[int, str]
-
-
-@dataclass
-class Pretrained:
-    """A network that learned without labels, with what belongs to it: what `Model` is for classes."""
-
-    network: PretextNetwork
-    preprocessing: Preprocessing
-    pretraining: PretrainingConfig
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-    def save(self, path: Path, card: str) -> None:
-        """Write a model folder that a classifier can start from."""
-        described = Described(
-            changed(self.network.config, num_classes=1),
-            self.preprocessing,
-            headless=True,
-            pretraining=to_json(self.pretraining),
-        )
-        write_model(path, described, self.network.tensors(), self.metrics, card)
-
-
-def load(path: str | Path) -> Pretrained:
-    """What pre-training left in a model folder, with all that only pre-training needs.
-
-    Raises:
-        DataError: it is of another kind, or damaged. MissingInputError: nothing is there.
-    """
-    found = read(path)
-    if found.described.pretraining is None:
-        raise DataError(f"{path} was not pre-trained without labels here: `vitral.load` opens it.")
-    config = from_json(PretrainingConfig, found.described.pretraining)
-    objective = build_objective(config)
-    network = objective.network(changed(found.config, num_classes=objective.CLASSES))
-    if found.described.checksum is not None:
-        require_checksum(found.stored.path, found.described.checksum)
-    network.restore({name: found.stored.tensor(name) for name in found.stored.shapes})
-    return Pretrained(network.eval(), found.preprocessing, config, found.metrics)
 
 
 @dataclass
@@ -170,7 +126,7 @@ class PretrainingSession(Session):
     def model(self, progress: Progress) -> Any:
         """What to evaluate and keep."""
         network: Any = progress.evaluation_model
-        return Pretrained(network.eval(), self.config.preprocessing, self.config.pretraining)
+        return PretextModel(network.eval(), self.config.preprocessing, self.config.pretraining)
 
     def prepared(self, name: str, samples: np.ndarray | None = None) -> Iterator[Batch]:
         """Pictures of the split of that name as in evaluation, all or some of them."""
@@ -212,7 +168,7 @@ class PretrainingSession(Session):
         return Measured(metrics, unreadable)
 
     @torch.inference_mode()
-    def examples(self, model: Pretrained) -> dict[str, Any]:
+    def examples(self, model: PretextModel) -> dict[str, Any]:
         """What a report shows: some pictures, what is shown of them, and what the network makes of it."""
         name = VALIDATION if VALIDATION in self.dataset.splits else TRAIN
         split = self.dataset.splits[name]
@@ -249,7 +205,7 @@ def _learned(made: PretextNetwork) -> list[Tensor]:
     return [value for name, value in made.named_parameters() if made.shared(name) is not None]
 
 
-def save(model: Pretrained, folder: Path, plan: Plan) -> None:
+def save(model: PretextModel, folder: Path, plan: Plan) -> None:
     """Write the model folder of a run."""
     height, width = model.network.config.image_size
     text = pretraining_card(

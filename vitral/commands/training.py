@@ -83,7 +83,7 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
     name = published[0].replace("/", "-") if published else name
-    folder = Path(arguments.out or f"runs/{verb}-{name}")
+    folder = Path(arguments.out or f"runs/{_doing(arguments.recipe, verb)}-{name}")
     if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
         words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
@@ -121,6 +121,13 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     then = f"finetune PICTURES --model {result.model}" if unlabelled else f"predict {result.model} PICTURE"
     screen.say(f"next          vitral {then}")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics, **swept}
+
+
+def _doing(recipe: str, verb: str) -> str:
+    """What a run's folder is called by: the verb, or pretrain."""
+    from vitral.recipes import RECIPES
+
+    return "pretrain" if recipe in RECIPES and RECIPES[recipe].is_pretraining else verb
 
 
 def _train(

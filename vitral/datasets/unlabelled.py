@@ -25,7 +25,7 @@ def read_unlabelled_folder(config: DataConfig) -> Found:
     check_request(config)
     root = Path(config.path)
     scanner = Scanner(root)
-    top = scanner.scan(root)
+    top = scanner.scan(root, counting=False)
     folders = {name: SYNONYMS[name.lower()] for name in top.folders if name.lower() in SYNONYMS}
     found = Found(root, {})
     if TRAIN not in folders.values():

@@ -29,7 +29,7 @@ class Recipe:
         choose: facts about the data -> the values and one sentence for each choice.
         grid: what `--lr-grid` tries.
         note: what else the source says.
-        unlabelled: learns without labels; of those with `config`, that says it.
+        unlabelled: what `choose` gives learns without labels.
     """
 
     source: str
@@ -39,6 +39,11 @@ class Recipe:
     grid: Grid | None = None
     note: str = ""
     unlabelled: bool = False
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it learns without labels."""
+        return self.unlabelled or (self.config is not None and not self.config.pretraining.is_off)
 
 
 def epochs(amount: float) -> Duration:

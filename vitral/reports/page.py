@@ -48,9 +48,10 @@ def render(record: Record) -> str:
     """The page as text."""
     unlabelled = pretraining_page.applies(record)
     said = pretraining_page.verdict(record) if unlabelled else verdict(record)
+    first = pretraining_page.tiles(record) if unlabelled else []
     top = (
         f'<p class="about">{_about(record)}</p>\n'
-        f'<p class="verdict">{for_html(" ".join(said), 1000)}</p>\n{tiles(record)}'
+        f'<p class="verdict">{for_html(" ".join(said), 1000)}</p>\n{tiles(record, first)}'
     )
     made_from = f"{for_html(record.environment.get('vitral', ''))} from the files of the run folder"
     sections = [*(_of_patches(record) if unlabelled else _of_classes(record)), *_of_every_run(record)]
@@ -164,7 +165,9 @@ def _losses_differ(record: Record) -> bool:
 
 def _notes(record: Record) -> list[str]:
     augmentation = section(record.config, "augmentation")
-    notes = [RULES] if record.evaluations and not pretraining_page.applies(record) else []
+    notes = [RULES] if record.evaluations else []
+    if pretraining_page.applies(record):
+        notes = pretraining_page.notes(record)
     if record.training:
         notes.append(
             "Training numbers are means over the steps since the last point, on augmented pictures and with dropout; "

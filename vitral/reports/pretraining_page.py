@@ -7,6 +7,7 @@ from typing import Any
 from vitral.reports import galleries, tables
 from vitral.reports.curves import Series, curve
 from vitral.reports.record import Line, Record, section
+from vitral.reports.tiles import Tile
 from vitral.reports.verdict import best_step
 from vitral.reports.wording import for_html, number, percent
 
@@ -58,10 +59,39 @@ def verdict(record: Record) -> list[str]:
         of_total = f" of {record.total_steps:,}" if record.total_steps else ""
         said.append(f"The weights are those of step {best:,}{of_total}.")
     said.append(
-        "The loss tells of hidden patches, not of classes: what the weights are good for, `vitral probe` and "
-        "`vitral finetune` measure."
+        "The loss tells of hidden patches, not of classes: what the weights are good for is seen when they are probed "
+        "or fine-tuned."
     )
     return said
+
+
+def tiles(record: Record) -> list[Tile]:
+    """The numbers that stand first."""
+    found = section(record.measured, "validation")
+    made: list[Tile] = []
+    for name, title in (("loss", "Validation loss"), ("patch_accuracy", "Colours named rightly")):
+        value, ends = number(found, name), section(section(found, "intervals"), name)
+        low, high = number(ends, "low"), number(ends, "high")
+        if value is not None:
+            spread = "" if low is None or high is None else f"{_written(name, low)} to {_written(name, high)}"
+            made.append((title, _written(name, value), spread))
+    return made
+
+
+def _written(name: str, value: float) -> str:
+    return f"{value:.4f}" if name == "loss" else percent(value)
+
+
+def notes(record: Record) -> list[str]:
+    """What a loss can be compared with."""
+    if _objective(record) == "masked-patch":
+        return ["Where every colour is as likely as any other, the loss is ln 512 = 6.238: that is where it begins."]
+    if section(record.config, "pretraining").get("normalise_pixels"):
+        return [
+            "The pixels of each patch are normalised, so a loss of just below 1 is that of one flat grey everywhere: a "
+            "network that beats it makes something of what it sees."
+        ]
+    return []
 
 
 def charts(record: Record) -> list[str]:
