@@ -111,7 +111,14 @@ class ModelConfig:
     weights: Annotated[str | None, "folder or file of weights to start from; none trains from scratch"] = None
     image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
     pool: Annotated[Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"] = None
-    positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
+    positions: Annotated[
+        Literal["learned", "learned2d", "relative", "sincos2d", "none"] | None,
+        "position embedding: one for each token, for rows and columns, for distances, or fixed",
+    ] = None
+    positions_at: Annotated[
+        Literal["stem", "every", "shared"] | None,
+        "where they are added: behind the stem, at every layer, or there the same ones (Table 8 of arXiv 2010.11929)",
+    ] = None
     position_resize: Annotated[
         Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"] | None,
         "whose rule brings learned positions to another image size",

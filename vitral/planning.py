@@ -15,7 +15,7 @@ from vitral.datasets import read_unlabelled, without_labels
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration, described, family_of
+from vitral.models import Configuration, changed, configuration, described, family_of, positioned
 from vitral.objectives import build_objective
 from vitral.overrides import override
 from vitral.presets import Facts
@@ -102,6 +102,8 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
+    if config.model.positions in positioned.OWN_KINDS or config.model.positions_at:
+        named = positioned.like(named)
     if not config.pretraining.is_off:
         objective = build_objective(config.pretraining)
         classes = objective.CLASSES
@@ -122,6 +124,11 @@ def model_words(plan: Plan) -> str | None:
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
+    if config.model.positions in positioned.OWN_KINDS and not isinstance(model, positioned.PositionedConfig):
+        raise UsageError(
+            f"positions {config.model.positions} are learned from scratch, and these weights have others: leave "
+            "--model.positions out."
+        )
     of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 

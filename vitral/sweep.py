@@ -102,7 +102,7 @@ def sweep(
             screen.decide(sentence)
         for number, member in enumerate(tried, start=1):
             if _row(table, member) is None:
-                brief = _Brief(screen, f"{number} of {len(tried)}, {member.name}: ")
+                brief = Brief(screen, f"{number} of {len(tried)}, {member.name}: ")
                 stopped = _run(plan, member, folder, table, brief, command)
                 if stopped is not None:
                     return Result(folder, folder / "model", {}, False, stopped.signal), table
@@ -220,7 +220,7 @@ def _write(folder: Path, table: dict[str, Any]) -> None:
 # Members --------------------------------------------------------------------------------------------
 
 
-class _Brief(Screen):
+class Brief(Screen):
     """A screen on which a member shows how far it is and what is wrong, and no more."""
 
     def __init__(self, screen: Screen, prefix: str) -> None:

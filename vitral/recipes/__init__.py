@@ -7,7 +7,7 @@ A recipe is the starting point of a `RunConfig`; every value can be overridden b
 from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
-from vitral.recipes import augreg, bit, deit, frozen, mae, plain, pretraining, vit
+from vitral.recipes import augreg, bit, deit, frozen, mae, plain, pretraining, study, vit
 from vitral.recipes.recipe import Grid, Recipe
 
 __all__ = ["RECIPES", "Grid", "Recipe"]
@@ -33,4 +33,5 @@ RECIPES: dict[str, Recipe] = {
     **deit.RECIPES,
     **mae.RECIPES,
     **pretraining.RECIPES,
+    **study.RECIPES,
 }
