@@ -15,7 +15,7 @@ from vitral.datasets import read_unlabelled, without_labels
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration, described, family_of
+from vitral.models import Configuration, changed, configuration, described, family_of, positioned
 from vitral.objectives import build_objective
 from vitral.overrides import override
 from vitral.presets import Facts
@@ -78,11 +78,13 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
+    if "augmentation.flip" in words and "augmentation.check_flip" not in words:
+        config = override(config, {"augmentation.check_flip": False})  # the user knows
     config = _settle_sizes(config, words, pretrained)
     if config.optimizer.find_rate and "optimizer.learning_rate" in words:
         raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
     # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
-    if config.training.precision is None and (on_gpu or pretrained is None):
+    if config.training.precision is None and (on_gpu or not (pretrained or chosen.tries_precision)):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
         decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     if config.training.patience and VALIDATION not in dataset.splits:
@@ -100,6 +102,8 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
+    if config.model.positions in positioned.OWN_KINDS or config.model.positions_at:
+        named = positioned.like(named)
     if not config.pretraining.is_off:
         objective = build_objective(config.pretraining)
         classes = objective.CLASSES
@@ -120,6 +124,11 @@ def model_words(plan: Plan) -> str | None:
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
+    if config.model.positions in positioned.OWN_KINDS and not isinstance(model, positioned.PositionedConfig):
+        raise UsageError(
+            f"positions {config.model.positions} are learned from scratch, and these weights have others: leave "
+            "--model.positions out."
+        )
     of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
 

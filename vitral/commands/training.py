@@ -186,6 +186,8 @@ def _kept(metrics: dict[str, Any], chief: str) -> str:
         return f"no validation split to choose by: the weights of the last step, {last}, are kept"
     value = validation[chief]
     shown = "not measured" if value is None else written(chief, value)
+    if best == 0:
+        return f"nothing was better than the head alone, validation {name_of(chief)} {shown}: its model is kept"
     return f"best at step {best} of {last}, validation {name_of(chief)} {shown}: the weights of that step are kept"
 
 

@@ -16,12 +16,14 @@ from vitral.models import (
     beit,
     bit,
     botnet,
+    compact,
     deit,
     efficientnet,
     hybrid,
     layerscale,
     mae,
     mixer,
+    positioned,
     resnet,
     swin,
     vit,
@@ -48,6 +50,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+    "positioned": Family(positioned.PositionedConfig, positioned.PositionedTransformer, {}),
     "deit": Family(deit.DistilledConfig, deit.DistilledVisionTransformer, deit.VARIANTS),
     "layerscale": Family(layerscale.LayerScaleConfig, layerscale.LayerScaleTransformer, layerscale.VARIANTS),
     "mae": Family(mae.MaeConfig, mae.MaeTransformer, mae.VARIANTS),
@@ -57,6 +60,7 @@ FAMILIES: dict[str, Family] = {
     "beit": Family(beit.BEiTConfig, beit.BEiT, beit.VARIANTS),
     "swin": Family(swin.SwinConfig, swin.SwinTransformer, swin.VARIANTS),
     "hybrid": Family(hybrid.HybridConfig, hybrid.HybridTransformer, hybrid.VARIANTS),
+    "compact": Family(compact.CompactConfig, compact.CompactTransformer, compact.VARIANTS),
     "bit": Family(bit.BiTConfig, bit.BiT, bit.VARIANTS),
     "mixer": Family(mixer.MixerConfig, mixer.MlpMixer, mixer.VARIANTS),
     "adapter": Family(adapter.AdapterConfig, adapter.AdaptedNetwork, {}),
@@ -84,8 +88,8 @@ def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
     Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" and "MAE-S/4" are any
-    size of `vit.SIZES` with any patch size, "timm:resnet18" and "hf:convnextv2" are other libraries' (see
-    `vitral.models.adapter`).
+    size of `vit.SIZES` with any patch size, "BiT-R26x1" and "R50+ViT-B/32" any depth of `bit.DEPTHS` and `bit.SMALLER`,
+    "timm:resnet18" and "hf:convnextv2" are other libraries' (see `vitral.models.adapter`).
 
     Args:
         overrides: fields of the family's configuration; an `image_size` may be one number for a square.
@@ -103,7 +107,8 @@ def configuration(name: str, **overrides: Any) -> Any:
         kind: Any = ViTConfig if match[1] == "ViT" else mae.MaeConfig
         base = kind(patch_size=patch, image_size=_near_224(patch), **vit.SIZES[match[2]])
     else:
-        base = look_up("model", name, VARIANTS, "vitral models")
+        unlisted = None if name in VARIANTS else bit.named(name) or hybrid.named(name)
+        base = unlisted or look_up("model", name, VARIANTS, "vitral models")
     return changed(base, **overrides)
 
 

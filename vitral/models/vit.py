@@ -13,7 +13,7 @@ must be in `sizes`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -166,7 +166,7 @@ def drop_rates(largest: float, depth: int) -> list[float]:
     return [largest * i / max(1, depth - 1) for i in range(depth)]
 
 
-def through(blocks: nn.ModuleList, x: Float[Tensor, "n t D"], recompute: bool) -> Float[Tensor, "n t D"]:
+def through(blocks: Iterable[nn.Module], x: Float[Tensor, "n t D"], recompute: bool) -> Float[Tensor, "n t D"]:
     """Tokens through all blocks; `recompute` makes each block anew in the backward pass, to save memory."""
     for block in blocks:
         x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
