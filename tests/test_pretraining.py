@@ -354,3 +354,11 @@ def test_a_grid_of_rates_is_for_classes(pictures: Path, tmp_path: Path, capsys: 
 def test_labels_and_objectives_do_not_mix(pictures: Path) -> None:
     with pytest.raises(UsageError, match="learns labels: take --recipe mae-pretrain"):
         plan("scratch-small", {"data.path": str(pictures), "pretraining.objective": "mae"})
+
+
+def test_pictures_varied_on_the_device_are_those_of_the_host(
+    pictures: Path, whole: tuple[str, Path], tmp_path: Path
+) -> None:
+    recipe, folder = whole
+    train(recipe, pictures, tmp_path / "run", runtime__augment_on="device")
+    assert digest(tmp_path / "run") == digest(folder)

@@ -49,8 +49,10 @@ SURE = 2.6
 """Standard deviations that the loss must be from chance, by the pictures whose answer changes (McNemar)."""
 
 
-def applies(session: Session, network: Network) -> bool:
+def applies(session: Session, network: nn.Module) -> bool:
     """Whether a first look is wanted, and there is a linear head that gives one answer, and something to choose by."""
+    if not isinstance(network, Network):  # it learns without labels
+        return False
     wanted = session.config.training.first_look and not isinstance(session, frozen.FrozenSession)
     chosen_by = VALIDATION in session.dataset.splits and not session.dataset.multi_label
     plain = type(network).classify is Network.classify  # the head sees one vector per picture, and that is all
@@ -59,9 +61,7 @@ def applies(session: Session, network: Network) -> bool:
 
 def first_look(progress: Progress, session: Session) -> bool:
     """Solve the head, judge it, and look at what mirroring does; `False` if interrupted."""
-    network = progress.model
-    assert isinstance(network, Network)
-    if not applies(session, network):
+    if not applies(session, progress.model):
         return True
     model = session.model(progress)
     seen = _seen(model, session)

@@ -267,11 +267,24 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     return config, said
 
 
+def pretrain_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
+    """What learns without labels: a plain ViT, whose patches can be hidden one by one, for as many pictures."""
+    size, patch, said = _scratch_input(facts)
+    if facts.patch_size is None:
+        model, reason = _scratch_model(facts.pictures, patch)
+        said = [*said, Decision("model.width", reason)]
+    else:
+        model = ModelConfig()  # the variant that was named, as it is
+    small, others = scratch_small(replace(facts, image_size=size, patch_size=patch))
+    said += [decision for decision in others if decision.setting in ("schedule.duration", "augmentation.flip")]
+    return replace(small, model=replace(model, image_size=size, stochastic_depth=None)), said
+
+
 def _after_pretraining(facts: Facts, theirs: Preprocessing) -> tuple[RunConfig, list[Decision]]:
     """Weights that know pictures but no classes: as long and as varied as from nothing, the lower layers at lower rates
     (arXiv 2111.06377, section A.2, where they learn for 50 to 100 epochs)."""
     size = facts.image_size or theirs.crop
-    config, others = scratch_small(replace(facts, image_size=size))
+    config, others = scratch_small(replace(facts, image_size=size, patch_size=1))  # of a ViT, whichever it is
     reason = "the weights were pre-trained without labels: classes are learned as long as from nothing"
     config = replace(
         config,

@@ -112,7 +112,7 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         try_out(progress, session, schedule.total * quiet.training.batch_size)
         if quiet.optimizer.find_rate:
             screen.decide("the learning rate will be found by a range test before the first step")
-        if applies(session, progress.model):  # type: ignore[arg-type]
+        if applies(session, progress.model):
             screen.decide(
                 "first the head alone will be solved on the pictures as they are: it is kept if nothing is better"
             )

@@ -214,10 +214,14 @@ class Session:
 
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
+        return normalise(self.pixels(batch), self.config.preprocessing.mean, self.config.preprocessing.std)
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """Pictures of a batch [n, h, w, 3] uint8, on the device, varied."""
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
         if batch.choices:
             pixels = batched.vary(pixels, batch.choices, self.config.augmentation.randaugment_magnitude)
-        return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
+        return pixels
 
     def kept_bytes(self, batch: Batch) -> int:
         """Bytes that a forward pass of the whole batch keeps for the backward pass."""
