@@ -127,13 +127,13 @@ def _scratch_network(facts: Facts) -> tuple[Size, ModelConfig, list[Decision]]:
     token = 8 if (min(facts.image_size) if facts.image_size else side) <= 64 else 16
     size = facts.image_size or (round(side / token) * token,) * 2
     tokens = -(-size[0] // token) * -(-size[1] // token)
-    layers, blocks = ("R8", 2) if facts.pictures < MANY else ("R14", 4)
+    layers, blocks = (6, 2) if facts.pictures < MANY else (10, 4)
     reason = (
         f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, brought to {tokens} tokens by a "
         "small residual network, since early convolutions learn faster from little data than patches"
     )
-    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {int(layers[1:]) - 1} convolutions"
-    model = ModelConfig(name=f"Compact-{layers}/{token}", stochastic_depth=0.05)
+    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {layers} convolutions"
+    model = ModelConfig(name=f"Compact-R{layers}/{token}", stochastic_depth=0.05)
     return size, model, [Decision("model.name", reason), Decision("model.width", behind)]
 
 
