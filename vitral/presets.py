@@ -103,10 +103,10 @@ def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         augmentation=_compact_augmentation(size, characters) if compact else
         _scratch_augmentation(size, tiny, characters),
         optimizer=OptimizerConfig("adamw", 2e-3 if compact or (model.width or 192) < 128 else 1e-3, 0.05),
-        schedule=ScheduleConfig(duration, share(duration, 0.05), "cosine"),
+        schedule=ScheduleConfig(duration, share(duration, 0.07 if compact else 0.05), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=min(64 if compact else 128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)),
+            batch_size=min(32 if compact else 128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)),
             average=0.99, evaluate_every=share(duration, 0.1, 1), checkpoint_every=share(duration, 0.05, 1),
             precision=None if compact or facts.gpu else "float32",
         ),

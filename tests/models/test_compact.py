@@ -90,7 +90,7 @@ def test_scores_are_those_of_timms_layers(changes: dict[str, object], training: 
             buffer.copy_(kept[name])  # training moves running statistics
         theirs = scores_of_timm(model, images)
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
-    assert ours.std(dim=0).min() > 0.05  # something else of each picture
+    assert ours.std(dim=0).min() > 0.01  # something else of each picture
 
 
 @pytest.mark.parametrize("name", VARIANTS)
