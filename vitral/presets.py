@@ -249,7 +249,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     config = RunConfig(
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
-        augmentation=AugmentationConfig(min_area=0.5),
+        augmentation=AugmentationConfig(min_area=0.5, check_flip=True),
         optimizer=OptimizerConfig("adamw", float(f"{rate:.1e}"), 0.05, layer_decay=1.0 if facts.lora else 0.75),
         schedule=ScheduleConfig(duration, share(duration, 0.1), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
@@ -257,6 +257,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
             batch_size=batch,
             average=0.99,
             evaluate_every=share(duration, 0.1, 1),
+            first_look=True,
         ),
     )
     return config, said

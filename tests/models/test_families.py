@@ -31,6 +31,7 @@ from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
 from vitral.models.mixer import MixerConfig
 from vitral.models.network import Network
+from vitral.models.positioned import PositionedConfig
 from vitral.models.resnet import ResNetConfig
 from vitral.models.swin import SwinConfig
 from vitral.models.vit import ViTConfig
@@ -40,6 +41,7 @@ from vitral.weights import build, read
 TINY: dict[str, Any] = {
     # a network of each family that takes milliseconds, with 5 classes
     "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "positioned": PositionedConfig(4, 32, 2, 64, 2, (16, 16), 5, positions="relative"),
     "deit": DistilledConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "layerscale": LayerScaleConfig(4, 32, 2, 64, 2, (16, 16), 5, "token_mean", registers=2, mlp="swiglu"),
     "mae": MaeConfig(4, 32, 2, 64, 2, (16, 16), 5),

@@ -85,11 +85,12 @@ def _prepare(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[
     """The model, and the pictures to measure it on; errors name the model."""
     from vitral.config import RuntimeConfig
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     try:
         model = load(path, runtime.device)
+        require_classes(model, path)
         return model, labelled(model, arguments, screen, f"{path}: ")
     except (UsageError, DataError) as error:
         if path in str(error):

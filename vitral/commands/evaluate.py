@@ -78,10 +78,11 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.datasets.real import real_labels
     from vitral.evaluation import evaluate_split, on_request, only_present, threads, trust
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    require_classes(model, arguments.model)
     chosen = labelled(model, arguments, screen)
     data, workers = chosen.config, threads(runtime.workers)
     real = arguments.real and real_labels(arguments.real, data, chosen.split.sources, len(model.classes))

@@ -24,7 +24,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     add_settings(parser, {"--device": SHORT["--device"]})
-    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what computes; auto takes the fastest")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch",
+        help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees (default: torch)",
+    )  # fmt: skip
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
@@ -101,9 +104,10 @@ def _said(served: Any, screen: Screen) -> dict[str, str]:
     """One line about a model; its part of the document."""
     known = served.batcher.description
     height, width = known.preprocessing.crop
+    engine = known.backend if known.precision == "float32" else f"{known.backend} in {known.precision}"
     screen.say(
         f"{served.name}  {known.family}, {len(known.classes)} classes, {height} x {width}, {known.device}, "
-        f"{known.backend}, version {known.sha256[:12]}"
+        f"{engine}, version {known.sha256[:12]}"
     )
     return {"name": served.name, "sha256": known.sha256}
 

@@ -2,6 +2,7 @@
 or for evaluation.
 
 read(config)                  the splits to train with; the classes are train's
+read_unlabelled(config)       the splits to pre-train with; there are no classes
 read_for_evaluation(config)   one split to measure a model on; the classes are the model's
 """
 
@@ -20,9 +21,11 @@ from vitral.datasets.labels import evaluation_labels, in_order, positions, train
 from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
 from vitral.datasets.table import read_table
+from vitral.datasets.unlabelled import read_unlabelled_folder, stripped, without_labels
 from vitral.errors import DataError, MissingInputError, UsageError
 
 __all__ = ["TEST", "TRAIN", "VALIDATION", "Cut", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
+__all__ += ["read_unlabelled", "without_labels"]
 
 READERS: dict[str, Callable[[DataConfig], Found]] = {
     ".csv": read_table,
@@ -68,6 +71,26 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
     if not whole or VALIDATION not in splits:
         return dataset
     return replace(dataset, cut=Cut(seed, config.validation_fraction, fingerprint(splits[TRAIN], found.root)))
+
+
+def read_unlabelled(config: DataConfig, seed: int = 0) -> Dataset:
+    """The data to pre-train with: train, and validation (cut out of train where there is none). Labels that there are
+    are left out, and that is said; a test split stays out of it.
+
+    Raises:
+        MissingInputError, DataError, UsageError, UnavailableError: as `read`.
+    """
+    path = Path(config.path)
+    is_table = path.suffix.lower() in READERS and not path.is_dir()
+    if config.path and is_table and split_name(config.path) is None:
+        found = stripped(read_table(config, labelled=False))
+    elif not config.path or split_name(config.path) is not None:
+        found = stripped(_find(config))
+    else:
+        found = read_unlabelled_folder(config)
+    cut_validation(found, config.validation_fraction, seed, multi_label=True)
+    splits = {name: Split(listing.sources, [()] * len(listing)) for name, listing in found.splits.items()}
+    return _dataset(config, found, (), splits)
 
 
 def read_for_evaluation(

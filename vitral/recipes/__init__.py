@@ -7,7 +7,7 @@ A recipe is the starting point of a `RunConfig`; every value can be overridden b
 from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
-from vitral.recipes import augreg, bit, deit, frozen, mae, plain, vit
+from vitral.recipes import augreg, bit, deit, frozen, mae, plain, pretraining, study, vit
 from vitral.recipes.recipe import Grid, Recipe
 
 __all__ = ["RECIPES", "Grid", "Recipe"]
@@ -32,4 +32,6 @@ RECIPES: dict[str, Recipe] = {
     **bit.RECIPES,
     **deit.RECIPES,
     **mae.RECIPES,
+    **pretraining.RECIPES,
+    **study.RECIPES,
 }

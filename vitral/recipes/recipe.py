@@ -30,6 +30,7 @@ class Recipe:
         grid: what `--lr-grid` tries.
         note: what else the source says.
         tries_precision: on a CPU a trial chooses the precision from nothing too, unless `choose` sets one.
+        unlabelled: what `choose` gives learns without labels.
     """
 
     source: str
@@ -39,6 +40,12 @@ class Recipe:
     grid: Grid | None = None
     note: str = ""
     tries_precision: bool = False
+    unlabelled: bool = False
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it learns without labels."""
+        return self.unlabelled or (self.config is not None and not self.config.pretraining.is_off)
 
 
 def epochs(amount: float) -> Duration:

@@ -7,9 +7,10 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vitral.backends import AUTO
 from vitral.errors import UsageError, VitralError
 from vitral.registry import look_up
 from vitral.serving.batcher import Batcher
@@ -164,10 +165,18 @@ class House:
             await asyncio.sleep(WATCH_EVERY)
             old.try_again()
 
+    async def _started(self, order: Order, count: int) -> list[Worker | BaseException]:
+        starts = [asyncio.to_thread(self._start, order) for _ in range(count)]
+        return list(await asyncio.gather(*starts, return_exceptions=True))
+
     async def _load(self, served: Served) -> None:
         order = served.asked.order
-        starts = [asyncio.to_thread(self._start, order) for _ in range(self.replicas)]
-        results = await asyncio.gather(*starts, return_exceptions=True)
+        results = await self._started(order, self.replicas if order.backend != AUTO else 1)
+        if len(results) < self.replicas and not isinstance(results[0], BaseException):
+            # What is fastest is measured once: two processes might settle on two engines.
+            chosen = results[0].description
+            order = order if chosen.precision != "float32" else replace(order, backend=chosen.backend)
+            results += await self._started(order, self.replicas - 1)
         workers = [result for result in results if not isinstance(result, BaseException)]
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:

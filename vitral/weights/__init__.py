@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitral.config import Preprocessing
-from vitral.errors import DataError, MissingInputError, VitralError
+from vitral.errors import DataError, MissingInputError, VitralError, one_line
 from vitral.models import VARIANTS, Network, build_network, changed, empty_network
 from vitral.registry import nearest, nearest_path
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
@@ -109,7 +109,7 @@ def read(path: str | Path) -> Pretrained:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, VitralError):
             said = str(error)
-            named = said.startswith(str(file.parent))  # another file of the folder may be at fault
+            named = said.startswith(one_line(str(file.parent)))  # another file of the folder may be at fault
             raise DataError(said if named else f"{beside if config else file}: {said}") from error
         raise DataError(
             f"{beside if config else file} is not as {name} writes it ({error}): fetch it again."
