@@ -23,7 +23,7 @@ SETTINGS = """
 [parameters]
 "path.name" = "m"
 "path.version" = "1"
-"header.x-request-timeout" = 20
+"header.x-request-timeout" = "20"
 
 # Whether bytes are a picture, and whether a tensor's data fit its shape, no schema can say: 422 and 400 are right then.
 [[operations]]
