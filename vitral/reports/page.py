@@ -8,7 +8,7 @@ from statistics import fmean
 
 from vitral.reports import galleries, matrix, swept, tables
 from vitral.reports.curves import Series, curve
-from vitral.reports.frame import frame, save
+from vitral.reports.frame import fold, frame, save
 from vitral.reports.origin import decisions, problems, reproduce
 from vitral.reports.record import Line, Record, read, section
 from vitral.reports.tiles import tiles
@@ -53,13 +53,13 @@ def render(record: Record) -> str:
     bodies = (
         tables.measured(record) + swept.table(record.measured),
         _curves(record),
-        tables.classes(record),
+        fold("the classes", tables.classes(record)),
         tables.calibration(record),
-        galleries.pictures(record),
+        fold("the pictures", galleries.pictures(record)),
         problems(record),
-        decisions(record),
+        fold("the decisions", decisions(record)),
         reproduce(record, _AGAIN),
-        tables.settings(record),
+        fold("every setting", tables.settings(record)),
     )
     top = (
         f'<p class="about">{_about(record)}</p>\n'
