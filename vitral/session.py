@@ -193,10 +193,14 @@ class Session:
 
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
+        return normalise(self.pixels(batch), self.config.preprocessing.mean, self.config.preprocessing.std)
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """Pictures of a batch [n, h, w, 3] uint8, on the device, varied."""
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
         if batch.choices:
             pixels = batched.vary(pixels, batch.choices, self.config.augmentation.randaugment_magnitude)
-        return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
+        return pixels
 
     def kept_bytes(self, batch: Batch) -> int:
         """Bytes that a forward pass of the whole batch keeps for the backward pass."""
@@ -241,7 +245,11 @@ class Session:
         self.speeds.append({"step": progress.step, **told, "limit": self.limit})
         self.recent.restart()
         self.work.restart()
-        self.last_line = f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
+        self.last_line = self.in_words(record)
+
+    def in_words(self, record: dict[str, float]) -> str:
+        """Training metrics as the live line shows them."""
+        return f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
 
     def expect_memory(self, predicted: int) -> None:
         """Compare the bytes that steps are predicted to take with what the first ones will take."""
@@ -290,6 +298,12 @@ class Session:
         result = self.measured(model, VALIDATION)
         if result is None:
             return False
+        self.judge(progress, model, result)
+        self._excuse(time.perf_counter() - began)
+        return True
+
+    def judge(self, progress: Progress, model: Model, result: Evaluation) -> None:
+        """Note what the model is worth on the validation split; keep it if it is the best so far."""
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = self.config.metric
@@ -302,8 +316,6 @@ class Session:
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
         self._tell_evaluation(progress, chief, value)
-        self._excuse(time.perf_counter() - began)
-        return True
 
     def measured(self, model: Model, name: str) -> Evaluation | None:
         """The model on the split of that name, its unreadable pictures named; `None` if it was interrupted."""
