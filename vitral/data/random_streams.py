@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class _Borrowed(threading.local):
         self.key = np.zeros(2, dtype=np.uint64)
         self.bits = np.random.Philox(key=self.key)
         self.generator = np.random.Generator(self.bits)
-        self.fresh = {
+        self.fresh: Any = {
             "bit_generator": "Philox", "state": {"counter": self.counter, "key": self.key},
             "buffer": np.zeros(4, dtype=np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
         }  # fmt: skip
