@@ -59,8 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
         epilog="Goal: --help of every verb in less than half a second.",
     )  # fmt: skip
     report.add_common_options(parser)
+    parser.add_argument("--rows", nargs="+", help="only these rows, by name (default: all)")
     options = parser.parse_args(arguments)
     env, rows = report.environment(), commands()
+    if options.rows:
+        rows = {name: rows[name] for name in options.rows}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for i in range(options.rounds + 1):
