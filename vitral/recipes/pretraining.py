@@ -25,9 +25,9 @@ BASE_RATE = 1.5e-4
 """Of MAE, for 256 pictures; it is scaled with the batch (Table 8)."""
 
 SMALL_RATE = 1e-3
-"""Peak learning rate of both presets. In 200 steps of 64 pictures of CIFAR-10, MAE's validation loss falls to 0.784 with
-it, to 0.789 with 3e-3, and stays at 0.996 with 3.75e-5, which `BASE_RATE` comes to; masked patch prediction reaches
-4.11 nats in 100 steps with it, and 4.79 in 200 with the paper's 2e-4."""
+"""Peak learning rate of both presets. In 200 steps of 64 pictures of CIFAR-10, MAE's validation loss falls to 0.784
+with it, to 0.789 with 3e-3, and stays at 0.996 with 3.75e-5, which `BASE_RATE` comes to; masked patch prediction
+reaches 4.11 nats in 100 steps with it, and 4.79 in 200 with the paper's 2e-4."""
 
 CROP = AugmentationConfig(min_area=0.2)
 """An Inception crop of at least 20 % and a flip, and no more (section 4.1; the area from the authors' code)."""
