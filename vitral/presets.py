@@ -105,10 +105,10 @@ def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         augmentation=_compact_augmentation(size, characters) if compact else
         _scratch_augmentation(size, tiny, characters),
         optimizer=OptimizerConfig("adamw", 2e-3 if compact or (model.width or 192) < 128 else 1e-3, 0.05),
-        schedule=ScheduleConfig(duration, share(duration, 0.05), "cosine"),
+        schedule=ScheduleConfig(duration, share(duration, 0.07 if compact else 0.05), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=min(64 if compact else 128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)),
+            batch_size=min(32 if compact else 128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)),
             average=0.99, evaluate_every=share(duration, 0.1, 1), checkpoint_every=share(duration, 0.05, 1),
             precision=None if compact or facts.gpu else "float32",
         ),
@@ -129,13 +129,13 @@ def _scratch_network(facts: Facts) -> tuple[Size, ModelConfig, list[Decision]]:
     token = 8 if (min(facts.image_size) if facts.image_size else side) <= 64 else 16
     size = facts.image_size or (round(side / token) * token,) * 2
     tokens = -(-size[0] // token) * -(-size[1] // token)
-    layers, blocks = ("R8", 2) if facts.pictures < MANY else ("R14", 4)
+    layers, blocks = (6, 2) if facts.pictures < MANY else (10, 4)
     reason = (
         f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, brought to {tokens} tokens by a "
         "small residual network, since early convolutions learn faster from little data than patches"
     )
-    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {int(layers[1:]) - 1} convolutions"
-    model = ModelConfig(name=f"Compact-{layers}/{token}", stochastic_depth=0.05)
+    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {layers} convolutions"
+    model = ModelConfig(name=f"Compact-R{layers}/{token}", stochastic_depth=0.05)
     return size, model, [Decision("model.name", reason), Decision("model.width", behind)]
 
 

@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Study; the document holds `runs` (a line each), `rows` (means over seeds), `figures` and what was published."""
     from vitral.benchmarks.budget import estimate
-    from vitral.benchmarks.studying import finished, study
+    from vitral.benchmarks.studying import finished, require_study, study
     from vitral.inspection.figures import available
 
     seeds = 3 if arguments.seeds is None else arguments.seeds
@@ -57,6 +57,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     available()  # said now, and not after hours
     asked = _asked(arguments, screen)
     members = _chosen(asked, arguments.only)
+    require_study(asked)
     screen.progress(f"timing a step of {len(members)} networks")
     budget = estimate(members, asked)
     screen.end_progress()
