@@ -169,7 +169,7 @@ def _write(
 def _to_write(pretrained: Pretrained, network: Network, layout: str) -> Described:
     """What is written: the model as it was read, with numbers for names where vitral's own layout needs names."""
     described = dataclasses.replace(pretrained.described, config=network.config)
-    if layout == "vitral" and not described.classes:
+    if layout == "vitral" and not described.classes and described.pretraining is None:
         described = dataclasses.replace(described, classes=tuple(str(k) for k in range(network.config.num_classes)))
     return described
 

@@ -47,8 +47,9 @@ class LoadReport:
             said.append(f"{name} resized from {list(old)} to {list(new)}")
         if self.reinitialised:
             said.append(f"starting anew: {', '.join(self.reinitialised)}")
-        for name, reason in self.dropped:
-            said.append(f"left out {name}: {reason}")
+        for reason in dict.fromkeys(reason for _, reason in self.dropped):
+            first, *others = [name for name, why in self.dropped if why == reason]
+            said.append(f"left out {first}{f' and {len(others)} more' if others else ''}: {reason}")
         return list(map(one_line, said))
 
 
