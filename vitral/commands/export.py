@@ -78,12 +78,14 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.exporters.folder import export, supported
     from vitral.exporters.options import Options
     from vitral.serving.exported import MARK, is_export
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
     from vitral.weights.aside import require_own
 
     if is_export(arguments.model):
         raise UsageError(f"{arguments.model} is an export already: name the model that it was made from.")
     model = load(arguments.model).with_preprocessing(**section(arguments, "preprocessing."))
+    if not arguments.features:
+        require_classes(model, arguments.model)
     if arguments.int8 == "auto":
         return _chosen(model, arguments, screen)
     supported(name, kind)

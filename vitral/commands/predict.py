@@ -75,13 +75,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     from vitral.datasets.pictures import listed
     from vitral.evaluation import threads
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
     from vitral.serving.stream import answered
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     data = override(DataConfig(), section(arguments, "data."))
     found = listed(arguments.pictures, data)
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    if not arguments.features:
+        require_classes(model, arguments.model)
     least = _least(model, arguments, screen)
     workers = threads(runtime.workers) if found.total is None else min(threads(runtime.workers), found.total - 1)
     with nullcontext() if arguments.out is None else _file(model, arguments, least) as file:

@@ -21,6 +21,7 @@ from vitral.datasets.dataset import Source
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
 from vitral.serving.exported import GraphNetwork, is_export, open_export
+from vitral.serving.streams import Compute, in_streams
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
 
@@ -52,6 +53,7 @@ class Model:
         descriptions: words for class names that are mere identifiers; may be empty.
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
+        headless: its weights came without a head, so that its scores mean nothing yet.
         temperature: scores are divided by it before they become probabilities; `metrics` says how it was fitted.
         backend: the engine that answers in the network's place, if one does; it normalises as the graph was told to
             when it was exported.
@@ -76,6 +78,7 @@ class Model:
         self.descriptions = descriptions or {}
         self.multi_label = multi_label
         self.metrics = metrics or {}
+        self.headless = False
         self.temperature = _temperature(self.metrics)
         self._competing: list[int] | None = None
         self.backend: Backend | None = None
@@ -225,6 +228,10 @@ class Model:
         ids = _in_order(len(sources))
         return batches(ids, lambda _, sample: make(sources[sample]), self.preprocessing.crop, workers, prefetch=2)
 
+    def over(self, batches: Iterable[Batch], compute: Compute) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch, in order, with what `compute` (`logits`, say) makes of its pictures, on all cores."""
+        return in_streams(batches, compute, self.device if self.backend is None else None)
+
     def predict_proba(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """Probabilities [n, classes] float32 of one or several pictures.
 
@@ -258,10 +265,10 @@ class Model:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
         found: list[np.ndarray] = []
-        for batch in self.batches(sources, workers=workers):
+        for batch, rows in self.over(self.batches(sources, workers=workers), self.representations):
             for _, error in batch.unreadable:
                 raise error
-            found.append(self.representations(batch.images).numpy())
+            found.append(rows.numpy())
         if found:
             return np.concatenate(found)
         return self.representations(np.zeros((1, *self.preprocessing.crop, 3), dtype=np.uint8)).numpy()[:0]
@@ -300,7 +307,7 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         return _exported(Path(path), device)
     pretrained = read(path)
     network, _ = build(pretrained)
-    return Model(
+    model = Model(
         network.to(choose_device(device)),
         pretrained.preprocessing,
         pretrained.classes or None,
@@ -308,6 +315,21 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         pretrained.described.multi_label,
         pretrained.metrics,
     )
+    model.headless = pretrained.described.headless
+    return model
+
+
+def require_classes(model: Model, path: str | Path) -> None:
+    """Refuse to ask a model for classes that has learned none yet.
+
+    Raises:
+        UsageError: its weights came without a head.
+    """
+    if model.headless:
+        raise UsageError(
+            f"{path} has no head, so it tells no classes apart: `vitral finetune PICTURES --model {path}` teaches it "
+            f"some, `vitral probe {path} PICTURES` measures its features."
+        )
 
 
 def _exported(folder: Path, device: str) -> Model:
