@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitral.cli import main
@@ -258,19 +260,27 @@ def test_masked_patch_prediction_is_section_b_1_2() -> None:
 
 
 @pytest.mark.parametrize("name", ["mae-pretrain", "masked-patch-prediction"])
-def test_pretraining_presets_take_the_network_that_scratch_small_would(name: str) -> None:
+def test_pretraining_presets_take_a_plain_vit_for_as_many_pictures(name: str) -> None:
     choose = RECIPES[name].choose
     assert choose is not None
     facts = Facts(pictures=4500, classes=0, height=32, width=32)
-    (made, said), (small, _) = choose(facts), scratch_small(facts)
-    ours, theirs = model_config(made, 1), model_config(small, 10)
-    for size in ("width", "depth", "num_heads", "mlp_dim", "patch_size", "image_size"):
-        assert getattr(ours, size) == getattr(theirs, size)
-    assert made.preprocessing == small.preprocessing
+    made, said = choose(facts)
+    shape = model_config(made, 1)
+    assert (shape.image_size, shape.patch_size) == ((32, 32), 4)  # 64 tokens
+    assert shape.width < model_config(choose(replace(facts, pictures=50_000))[0], 1).width
+    assert made.schedule.duration == scratch_small(facts)[0].schedule.duration
     assert not made.pretraining.is_off
-    assert {decision.setting for decision in said} <= {
-        "model.image_size",
-        "model.name",
-        "model.width",
-        "schedule.duration",
-    }
+    assert {decision.setting for decision in said} == {"model.name", "model.width", "schedule.duration"}
+    assert choose(replace(facts, image_size=(64, 64), patch_size=8))[0].model.name is None
+
+
+def test_weights_that_saw_no_labels_learn_as_long_as_from_nothing() -> None:
+    facts = Facts(pictures=4500, classes=10, height=32, width=32, pretrained=Preprocessing((32, 32), 32))
+    (usual, _), (small, _) = finetune(facts), scratch_small(replace(facts, image_size=(32, 32), patch_size=4))
+    made, said = finetune(replace(facts, unlabelled=True))
+    assert made.schedule == small.schedule != usual.schedule
+    assert made.augmentation == small.augmentation
+    assert made.optimizer.layer_decay < 1.0 == small.optimizer.layer_decay
+    assert (made.model.name, made.preprocessing) == (None, facts.pretrained)
+    assert any("pre-trained without labels" in decision.reason for decision in said)
+    assert finetune(replace(facts, unlabelled=True, lora=True)) == finetune(replace(facts, lora=True))

@@ -176,6 +176,12 @@ class DataConfig:
         "fail"
     )
     max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = MAX_PIXELS
+    scaled_decoding: Annotated[
+        bool, "decode a large JPEG at 1/2, 1/4 or 1/8 where the cut keeps all pixels that the input has: other pixels"
+    ] = False
+    shrink: Annotated[
+        int | None, "shorter side to which larger training pictures are brought before anything else: other pixels"
+    ] = None
 
     def __post_init__(self) -> None:
         require(
@@ -188,6 +194,9 @@ class DataConfig:
             "balance is for one label per picture: with several, weigh the loss (--loss.class-weights balanced).",
         )
         require(self.max_pixels >= 1, f"max_pixels must be at least 1, not {self.max_pixels}")
+        require(
+            self.shrink is None or 1 <= self.shrink <= 16384, f"shrink must be 1 to 16384 pixels, not {self.shrink}"
+        )
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,9 @@ class AugmentationConfig:
     ] = None
     padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
+    check_flip: Annotated[
+        bool, "with first_look: mirror none where the held-out pictures are other classes once they are mirrored"
+    ] = False
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
     randaugment_magnitude: Annotated[float, "RandAugment strength, 0 to 10 (the papers go up to 20)"] = 0.0
     colour_jitter: Annotated[float, "largest relative change of brightness, contrast and saturation"] = 0.0
@@ -401,6 +413,11 @@ class TrainingConfig:
         "tells which evaluation is the best; default: top1, with several labels mean_average_precision",
     ] = None
     patience: Annotated[int | None, "evaluations in a row without a better one that end the run; none: never"] = None
+    first_look: Annotated[
+        bool,
+        "solve the head alone first, on the pictures as they are: it is kept unless what is learned then is better on "
+        "the validation split",
+    ] = False
     keep_features: Annotated[
         bool, "where only the head learns, from unvaried pictures: keep what it sees of each, so that all is seen once"
     ] = True
@@ -436,8 +453,32 @@ class RuntimeConfig:
         "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
     ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
+    augment_on: Annotated[
+        Literal["host", "device"],
+        "who mirrors, jitters, erases and runs RandAugment: the threads that read, or the device, in batches",
+    ] = "host"
+    cache: Annotated[
+        Literal["none", "ram", "disk"], "keep what was read of training pictures for the next epochs: the same result"
+    ] = "none"
+    cache_of: Annotated[
+        Literal["files", "pixels"], "what the cache keeps: decoded pixels, or files (smaller, for a slow disk)"
+    ] = "pixels"
+    cache_size: Annotated[
+        float | None, "gigabytes of the cache; default: a quarter of the free memory, half of the free disk"
+    ] = None
+    cache_folder: Annotated[
+        str | None, "folder of the disk cache, which stays for other runs; default: in the run's own, until it is done"
+    ] = None
 
     def __post_init__(self) -> None:
+        require(
+            self.cache_size is None or 0 < self.cache_size < 1e9,
+            f"cache_size must be above 0 GB, not {self.cache_size}",
+        )
+        require(
+            self.cache_folder is None or self.cache == "disk",
+            "runtime.cache_folder goes with --cache disk: add that, or leave it out.",
+        )
         require(self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}")
         require(1 <= self.prefetch <= 1024, f"prefetch must be 1 to 1024, not {self.prefetch}")
 
@@ -483,6 +524,15 @@ class RunConfig:
             f"with {'several labels' if self.data.multi_label else 'one label'} per picture, training.metric is one of "
             f"{', '.join(fitting)}, not {self.training.metric}",
         )
+        require(
+            not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),
+            "scaled decoding makes other pixels for each cut, so they cannot be kept: add --runtime.cache-of files, or "
+            "bring all pictures to one size with --data.shrink instead.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.data.shrink),
+            "data.shrink says at which size pictures are decoded, as --data.scaled-decoding does: give one of the two.",
+        )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")
         require(distils or not teacher, "a teacher was named: add --distillation.kind hard, or soft.")
@@ -497,7 +547,7 @@ class RunConfig:
         require(
             self.optimizer.name != "lbfgs" or self._can_be_solved,
             "optimizer lbfgs solves a head alone (--model.learn head) for unvaried pictures with one label each: "
-            "softmax loss without smoothing or weights, no augmentation, no balance, no average, no teacher.",
+            "softmax loss without smoothing, no augmentation, no average, no teacher.",
         )
 
     def _require_no_labels(self) -> None:
@@ -531,5 +581,5 @@ class RunConfig:
 
     @property
     def _can_be_solved(self) -> bool:
-        plain = self.loss == LossConfig() and self.distillation.kind == "none" and not self.training.average
-        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.data.balance
+        plain = self.loss.name == "softmax" and not self.loss.label_smoothing and self.distillation.kind == "none"
+        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.training.average

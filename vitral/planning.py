@@ -78,11 +78,13 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
+    if "augmentation.flip" in words and "augmentation.check_flip" not in words:
+        config = override(config, {"augmentation.check_flip": False})  # the user knows
     config = _settle_sizes(config, words, pretrained)
     if config.optimizer.find_rate and "optimizer.learning_rate" in words:
         raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
     # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
-    if config.training.precision is None and (on_gpu or pretrained is None):
+    if config.training.precision is None and (on_gpu or not (pretrained or chosen.tries_precision)):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
         decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     if config.training.patience and VALIDATION not in dataset.splits:
@@ -189,6 +191,7 @@ def _ask(
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
         patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
+        unlabelled=pretrained is not None and pretrained.described.pretraining is not None,
         lora=bool(override(base.lora, _section(words, "lora.")).rank),
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )

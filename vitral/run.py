@@ -29,6 +29,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, trust
+from vitral.first_look import applies, first_look
 from vitral.gallery import gallery
 from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
@@ -111,6 +112,10 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         try_out(progress, session, schedule.total * quiet.training.batch_size)
         if quiet.optimizer.find_rate:
             screen.decide("the learning rate will be found by a range test before the first step")
+        if applies(session, progress.model):
+            screen.decide(
+                "first the head alone will be solved on the pictures as they are: it is kept if nothing is better"
+            )
     changed = {"runtime.tensorboard": plan.config.runtime.tensorboard, "optimizer.find_rate": quiet.optimizer.find_rate}
     step = None if saved is None else int(saved.state["progress"]["step"])
     return override(session.config, changed), step
@@ -125,6 +130,7 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
         if finished and progress.step == 0:
             try_out(progress, session, schedule.total * plan.config.training.batch_size)
+            finished = first_look(progress, session)
         finished = finished and _train(progress, session, schedule)
         finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
@@ -184,8 +190,9 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     if optimizer.name == "lbfgs":
         return frozen.solve(progress, session)
     batches = session.batches(progress.step)
+    finished = False
     try:
-        return train(
+        finished = train(
             progress,
             batches,
             session,
@@ -193,9 +200,11 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
             lambda step: optimizer.learning_rate * schedule.factor(step),
             optimizer.clip_norm,
         )
+        return finished
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
+        session.put_away(finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:

@@ -264,7 +264,9 @@ def _run(
 def _own(plan: Plan, member: Member, folder: Path, table: dict[str, Any]) -> Plan:
     """The plan of a member."""
     splits = {name: split for name, split in plan.dataset.splits.items() if name != TEST}  # test takes no part
-    config = override(member.config(plan.config), {"training.evaluate_every": Duration(0, "steps"), **table["settled"]})
+    # A solved head that is kept would make all members alike, so there is no first look.
+    ends = {"training.evaluate_every": Duration(0, "steps"), "training.first_look": False}
+    config = override(member.config(plan.config), {**ends, **table["settled"]})
     config = override(config, {"runtime.features": config.runtime.features or str(folder / "features")})
     return replace(plan, config=config, dataset=replace(plan.dataset, splits=splits), warnings=())
 

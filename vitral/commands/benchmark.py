@@ -3,7 +3,8 @@
 vitral benchmark vtab MODEL --data FOLDER       VTAB-1k: 19 tasks of 1,000 training pictures each
 vitral benchmark transfer MODEL --data FOLDER   ImageNet, ReaL, CIFAR-10, CIFAR-100, Pets, Flowers-102
 
-FOLDER holds the data sets as their authors publish them or as TensorFlow Datasets prepares them; archives stay packed.
+FOLDER holds the data sets as their authors publish them, as Hugging Face has them (Parquet files in FOLDER/NAME) or as
+TensorFlow Datasets prepares them; vtab-1k.zip has all 19 tasks. Archives stay packed.
 What is there is measured, what is missing is listed with the place to get it. Finished tasks are kept in a table in the
 output folder and are not measured again: the same command goes on where it stopped.
 
@@ -103,7 +104,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         return error.exit_code, document
     if not outcome.results:
         name, where = next(iter(outcome.missing.items()))
-        raise MissingInputError(f"none of the tasks is in {arguments.data!r}: for {name}, say, put there {where}.")
+        put = f"for {name}, say, put there {where}"
+        if len(outcome.missing) == len(benchmark.entries) and benchmark.at_once:
+            put = f"put there {benchmark.at_once}"
+        raise MissingInputError(f"none of the tasks is in {arguments.data!r}: {put}.")
     return 0, document
 
 
@@ -171,6 +175,7 @@ def _document(
         "groups": {group: whole[group] for group in benchmark.groups if group in whole},
         "mean": whole.get("mean"),
         "missing": outcome.missing,
+        "all_at_once": benchmark.at_once or None,
         "failed": {task: str(error) for task, error in outcome.failed.items()},
         "published": {"source": benchmark.source, "columns": benchmark.published},
     }
@@ -201,6 +206,8 @@ def _show(document: dict[str, Any], benchmark: Benchmark, screen: Screen) -> Non
         screen.say(f"columns on the right: {benchmark.source}, in percent; fine-tuned at 384 pixels and more")
     if document["missing"] and not screen.quiet:
         screen.say("\nnot there, so not measured:")
+        if benchmark.at_once:
+            screen.say(f"  all of them at once: {benchmark.at_once}")
         for name, where in document["missing"].items():
             screen.say(f"  {name}: {where}")
 

@@ -156,14 +156,21 @@ def pixels(model: Model, arguments: argparse.Namespace, screen: Screen) -> np.nd
     from vitral.exporters.sample import some_pixels
     from vitral.overrides import override
 
+    if arguments.pictures == "-":
+        raise UsageError("--pictures takes a picture folder, table or archive, not standard input: name one.")
     if not arguments.pictures:
         screen.decide("compared on made-up pictures: --pictures names real ones")
         return synthetic(model.preprocessing.crop)
     data = override(DataConfig(path=arguments.pictures), section(arguments, "data."))
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    found = list(listed([arguments.pictures], data).pictures)
+    found = listed([arguments.pictures], data)
+    if found.total is None:  # an archive is read twice, so that it need not be held: once to count
+        total = sum(1 for _ in found.pictures)
+        found = listed([arguments.pictures], data)
+    else:
+        total = found.total
     wanted = CALIBRATION + COMPARED if arguments.int8 == "static" else COMPARED
-    made, unreadable = some_pixels(model, found, wanted, threads(runtime.workers), data.max_pixels)
+    made, unreadable = some_pixels(model, found.pictures, total, wanted, threads(runtime.workers), data.max_pixels)
     for path, reason in unreadable:
         screen.warn(f"left out, {path}: {reason}")
     return made

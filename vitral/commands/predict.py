@@ -45,8 +45,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", action="store_true", help="also give what the head sees (--json, --out)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="torch",
-        help="torch: the bits of `evaluate`. auto: the fastest engine that is installed and agrees to 1e-5; it pays "
-        "from some hundred pictures on (default: torch)",
+        help="torch: the bits of `evaluate`. auto: MODEL/int8, where `export --int8 auto` put it, or the fastest "
+        "engine that is installed and agrees to 1e-5; it pays from some hundred pictures on (default: torch)",
     )  # fmt: skip
     parser.add_argument(
         "--abstain-below", metavar="P", type=share, help="give no answer below this probability, like 0.8"
@@ -227,7 +227,7 @@ def _with_backend(model: Model, arguments: argparse.Namespace, count: int | None
         return model
     from vitral.fastest import with_backend
 
-    model, sentence = with_backend(model, arguments.backend, count)
+    model, sentence = with_backend(model, arguments.backend, count, arguments.model, arguments.features)
     screen.decide(sentence)
     return model
 

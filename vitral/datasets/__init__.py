@@ -38,7 +38,7 @@ READERS: dict[str, Callable[[DataConfig], Found]] = {
 ORDER = (TRAIN, VALIDATION, TEST)
 
 
-def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
+def read(config: DataConfig, seed: int = 0, fewest: int = 2, hold_out: bool = True) -> Dataset:
     """The data to train with: train, validation (cut out of train where there is none), and test if there is one.
 
     The order of classes and pictures depends on names alone (in a table: on its rows).
@@ -47,6 +47,7 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
         config: where and how to read.
         seed: of the cut.
         fewest: classes that there must be where a picture has one label.
+        hold_out: whether validation pictures are held out of train where there are none, and that is told.
 
     Raises:
         MissingInputError: the path does not exist or holds no picture.
@@ -64,7 +65,8 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
         )
     classes = found.classes or training_classes(found, 1 if config.multi_label else fewest)
     whole = VALIDATION not in found.splits
-    cut_validation(found, config.validation_fraction, seed, config.multi_label)
+    if hold_out:
+        cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
     splits = {name: positions(found.splits[name], index) for name in ORDER if name in found.splits}
     dataset = _dataset(config, found, classes, splits)

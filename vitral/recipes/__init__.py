@@ -14,9 +14,17 @@ __all__ = ["RECIPES", "Grid", "Recipe"]
 
 RECIPES: dict[str, Recipe] = {
     "finetune": Recipe(
-        "AdamW with layer-wise decay, after arXiv 2106.08254 and 2111.06377", "depends on the pictures", choose=finetune
+        "AdamW with layer-wise decay, after arXiv 2106.08254 and 2111.06377",
+        "depends on the pictures",
+        choose=finetune,
+        tries_precision=True,
     ),
-    "scratch-small": Recipe("after arXiv 2112.13492 and 2205.01580", "depends on the pictures", choose=scratch_small),
+    "scratch-small": Recipe(
+        "a small hybrid (arXiv 2010.11929, section 3.1) with early convolutions (arXiv 2106.14881)",
+        "depends on the pictures",
+        choose=scratch_small,
+        tries_precision=True,
+    ),
     **frozen.RECIPES,
     **vit.RECIPES,
     **augreg.RECIPES,

@@ -17,7 +17,7 @@ from vitral.config import (
     ScheduleConfig,
     TrainingConfig,
 )
-from vitral.presets import Decision, Facts, scratch_small, share
+from vitral.presets import Decision, Facts, pretrain_small, share
 from vitral.recipes.deit import IMAGENET
 from vitral.recipes.recipe import Recipe, epochs, steps
 
@@ -55,7 +55,7 @@ def _masked_patch() -> RunConfig:
 
 
 def mae_pretrain(facts: Facts) -> tuple[RunConfig, list[Decision]]:
-    """MAE for a folder of pictures: the network that `scratch-small` would train on them, and a decoder as wide."""
+    """MAE for a folder of pictures: a plain ViT for as many pictures, and a decoder as wide."""
     base, said = _small(facts)
     width = base.model.width or 512
     name = base.model.name
@@ -72,7 +72,7 @@ def mae_pretrain(facts: Facts) -> tuple[RunConfig, list[Decision]]:
 
 
 def masked_patch(facts: Facts) -> tuple[RunConfig, list[Decision]]:
-    """Masked patch prediction for a folder of pictures: the network that `scratch-small` would train on them."""
+    """Masked patch prediction for a folder of pictures: a plain ViT for as many."""
     base, said = _small(facts)
     config = replace(
         base,
@@ -83,12 +83,11 @@ def masked_patch(facts: Facts) -> tuple[RunConfig, list[Decision]]:
 
 
 def _small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
-    """What both presets share: size, network, length and batch, from `scratch_small`; a crop and a flip alone."""
-    base, said = scratch_small(facts)
-    kept = {"model.image_size", "model.name", "model.width", "schedule.duration", "augmentation.flip"}
+    """What both presets share: size, network, length and batch, from `pretrain_small`; a crop and a flip alone."""
+    base, said = pretrain_small(facts)
     duration = base.schedule.duration
     config = RunConfig(
-        model=replace(base.model, stochastic_depth=None),
+        model=base.model,
         preprocessing=base.preprocessing,
         augmentation=AugmentationConfig(min_area=0.3, flip=base.augmentation.flip),
         schedule=ScheduleConfig(duration, share(duration, 0.05), "cosine"),
@@ -97,7 +96,7 @@ def _small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
             checkpoint_every=share(duration, 0.05, 1),
         ),
     )  # fmt: skip
-    return config, [decision for decision in said if decision.setting in kept]
+    return config, said
 
 
 PRETRAIN = {

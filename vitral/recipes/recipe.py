@@ -29,6 +29,7 @@ class Recipe:
         choose: facts about the data -> the values and one sentence for each choice.
         grid: what `--lr-grid` tries.
         note: what else the source says.
+        tries_precision: on a CPU a trial chooses the precision from nothing too, unless `choose` sets one.
         unlabelled: what `choose` gives learns without labels.
     """
 
@@ -38,6 +39,7 @@ class Recipe:
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
     grid: Grid | None = None
     note: str = ""
+    tries_precision: bool = False
     unlabelled: bool = False
 
     @property
