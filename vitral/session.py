@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitral.config import RunConfig
+from vitral.config import RunConfig, Size
 from vitral.console import Screen, duration_words
 from vitral.data.balance import BalancedOrder
 from vitral.data.decode import decode
-from vitral.data.loader import Batch, Ids, batches
+from vitral.data.loader import Batch, Ids, Make, batches
 from vitral.data.mixing import mix
-from vitral.data.order import sample_ids
+from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
 from vitral.data.random_streams import batch_generator, sample_generator, step_seed
 from vitral.data.transforms import augment
@@ -37,6 +37,7 @@ from vitral.training.head_first import HeadFirst
 from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
+from vitral.training.resolution import Resolution, at_size
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
@@ -73,6 +74,9 @@ class Session:
         weights = class_weights(self.config.loss.class_weights, self.dataset.classes, self.train_split.labels)
         self.loss_of = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
         self.distil = build_distillation(self.config.distillation)
+        self.resolution = Resolution.build(
+            self.config.schedule.resolution, self.cadence.total, self.config.preprocessing.crop
+        )
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent = Speed(), Speed()
         self.failed_saves = 0
@@ -82,21 +86,32 @@ class Session:
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        runtime = self.config.runtime
-        crop = self.config.preprocessing.crop
-        return batches(self.ids(step), self._make, crop, threads(runtime.workers), runtime.prefetch)
+        runtime, ids = self.config.runtime, self.ids(step)
+        for size, steps in self.resolution.parts(step):
+            part = itertools.islice(ids, steps)
+            yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
 
     def ids(self, step: int) -> Iterator[Ids]:
         """Epochs and sample ids of every batch from `step` on."""
         size, seed, balance = self.config.training.batch_size, self.config.training.seed, self.config.data.balance
         order = BalancedOrder([own[0] for own in self.train_split.labels], balance, seed) if balance else None
         for start in itertools.count(step * size, size):
-            yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
+            yield (
+                order.sample_ids(start, size)
+                if order
+                else repeated_ids(start, size, len(self.train_split), seed, self.config.augmentation.repeats)
+            )
 
-    def _make(self, epoch: int, sample: int) -> np.ndarray:
-        pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
-        rng = sample_generator(self.config.training.seed, epoch, sample)
-        return augment(pixels, rng, self.config.augmentation, self.config.preprocessing)
+    def _make_at(self, size: Size) -> Make:
+        """What makes a training picture of this size, varied."""
+        preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
+
+        def make(epoch: int, sample: int) -> np.ndarray:
+            pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
+            rng = sample_generator(self.config.training.seed, epoch, sample)
+            return augment(pixels, rng, augmentation, preprocessing)
+
+        return make
 
     # Hooks ---------------------------------------------------------------------------------------
 
