@@ -41,7 +41,7 @@ def test_a_step_is_that_of_the_paper() -> None:
             v = 0.999 * v + 0.001 * gradient[name] ** 2
             update = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-6) + DECAY * decays * w
             length, stride = np.sqrt((w**2).sum()), np.sqrt((update**2).sum())
-            w = w - RATE * (length / stride if decays and length > 0 else 1.0) * update  # noqa: PLW2901
+            w = w - RATE * (length / stride if decays and length > 0 else 1.0) * update
         np.testing.assert_allclose(made[name].detach().numpy(), w, rtol=1e-10, atol=1e-12)
 
 
@@ -52,7 +52,10 @@ def test_timms_makes_the_same_steps() -> None:
     start, gradients, made = trained(1)
     theirs = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in start.items()}
     groups = [
-        {"params": [theirs[name] for name in start if name.endswith("weight") == decays], "weight_decay": decays * DECAY}
+        {
+            "params": [theirs[name] for name in start if name.endswith("weight") == decays],
+            "weight_decay": decays * DECAY,
+        }
         for decays in (True, False)
     ]
     optimizer = Lamb(groups, lr=RATE, max_grad_norm=None)
