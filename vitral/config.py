@@ -259,10 +259,13 @@ class OptimizerConfig:
 
     name: Annotated[
         Literal["adam", "adamw", "lamb", "sgd", "lbfgs"],
-        "adam and sgd take no weight decay; lbfgs solves the head alone to the end, trying one decay after the other",
+        "adam takes no weight decay; lbfgs solves the head alone to the end, trying one decay after the other",
     ] = "adamw"
     learning_rate: Annotated[float, "peak, reached after the warm-up"] = 1e-3
-    weight_decay: Annotated[float, "decoupled, multiplied by the learning rate; matrices and kernels only"] = 0.0
+    weight_decay: Annotated[
+        float,
+        "decoupled, multiplied by the learning rate; of sgd a part of the gradient (L2); matrices and kernels only",
+    ] = 0.0
     momentum: Annotated[float, "of sgd"] = 0.9
     beta1: Annotated[float, "of adam, adamw and lamb"] = 0.9
     beta2: Annotated[float, "of adam, adamw and lamb"] = 0.999
@@ -274,8 +277,8 @@ class OptimizerConfig:
         require(0 < self.learning_rate <= 1000, f"learning_rate must be above 0, not {self.learning_rate:g}")
         require(0 <= self.weight_decay <= 100, f"weight_decay must be 0 or more, not {self.weight_decay:g}")
         require(
-            self.weight_decay == 0 or self.name in ("adamw", "lamb"),
-            f"weight_decay {self.weight_decay:g} needs optimizer adamw or lamb: {self.name} as in the papers has none.",
+            self.weight_decay == 0 or self.name in ("adamw", "lamb", "sgd"),
+            f"weight_decay {self.weight_decay:g} needs optimizer adamw, lamb or sgd: {self.name} in the papers has none.",
         )
         for name in ("momentum", "beta1", "beta2"):
             value = getattr(self, name)

@@ -141,6 +141,7 @@ def _completed(words: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(words)
     if made.get("distillation.teacher") not in (None, "none"):
         made.setdefault("distillation.kind", "hard")
+        made.setdefault("distillation.classes", "by-name")  # a recipe may trust the order of its own teacher's
     stages = made.get("schedule.resolution", ())
     stages = tuple(part.strip() for part in stages.split(",")) if isinstance(stages, str) else tuple(stages)
     if stages and ":" not in stages[-1]:

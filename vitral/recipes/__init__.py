@@ -7,7 +7,7 @@ A recipe is the starting point of a `RunConfig`; every value can be overridden b
 from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
-from vitral.recipes import augreg, bit, deit, frozen, mae, plain, vit
+from vitral.recipes import augreg, bit, deit, deit3, frozen, mae, plain, vit
 from vitral.recipes.recipe import Grid, Recipe
 
 __all__ = ["RECIPES", "Grid", "Recipe"]
@@ -23,5 +23,6 @@ RECIPES: dict[str, Recipe] = {
     **plain.RECIPES,
     **bit.RECIPES,
     **deit.RECIPES,
+    **deit3.RECIPES,
     **mae.RECIPES,
 }
