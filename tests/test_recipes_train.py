@@ -28,7 +28,7 @@ from vitral.serving.predictor import Model
 from vitral.session import Session
 
 CLASSES = ("a", "b", "c", "d", "e")
-STEPS, WARMUP, BATCH = 6, 2, 4
+STEPS, WARMUP, BATCH = 4, 1, 2
 TRAINED = [name for name in RECIPES if name != "linear-probe"]  # which is solved, not trained: tests/test_frozen.py
 
 SMALL = {"width": 16, "depth": 1, "mlp_dim": 16, "num_heads": 2}
@@ -62,8 +62,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where fine-tuning starts, and a teacher whose classes have another order."""
     torch.manual_seed(3)
     made, folder = {}, tmp_path_factory.mktemp("weights")
-    for name, classes in (("start", ["x", "y"]), ("teacher", [*reversed(CLASSES), "f"])):
-        network = build_network(ViTConfig(4, 16, 2, 16, 2, (8, 8), len(classes)))
+    kinds = {"token": ["x", "y"], "gap": ["x", "y"], "teacher": [*reversed(CLASSES), "f"]}
+    for name, classes in kinds.items():
+        shape = ViTConfig(4, 16, 1, 16, 2, (8, 8), len(classes), pool="gap" if name == "gap" else "token")
+        network = build_network(shape)
         torch.nn.init.normal_(network.head.weight)
         made[name] = Model(network, Preprocessing((8, 8), 8), classes).save(folder / name)
     return made
@@ -78,8 +80,11 @@ def words_for(name: str, weights: dict[str, Path]) -> dict[str, Any]:
         "training.batch_size": BATCH, "training.micro_batch_size": None, "training.log_every": Duration(1, "steps"),
         "training.precision": "float32", "runtime.workers": 0, "runtime.device": "cpu",
     }  # fmt: skip
+    if name == "scratch-small":
+        return words | {"model.image_size": (8, 8)}
     if model is None or model.name is None:
-        return words | {"model.weights": str(weights["start"]), "model.image_size": (8, 8)}
+        start = weights["gap" if model is not None and model.pool == "gap" else "token"]
+        return words | {"model.weights": str(start), "model.image_size": (8, 8)}
     words["model.image_size"] = models.VARIANTS[model.name].image_size
     if model.representation_size is not None:
         words["model.representation_size"] = 16

@@ -278,7 +278,7 @@ class OptimizerConfig:
         require(0 <= self.weight_decay <= 100, f"weight_decay must be 0 or more, not {self.weight_decay:g}")
         require(
             self.weight_decay == 0 or self.name in ("adamw", "lamb", "sgd"),
-            f"weight_decay {self.weight_decay:g} needs optimizer adamw, lamb or sgd: {self.name} in the papers has none.",
+            f"weight_decay {self.weight_decay:g} needs optimizer adamw, lamb or sgd: {self.name} has none.",
         )
         for name in ("momentum", "beta1", "beta2"):
             value = getattr(self, name)

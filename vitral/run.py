@@ -271,7 +271,7 @@ def _frozen(names: list[str]) -> list[str]:
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:
-    known = plan.pretrained.described.descriptions if plan.pretrained else {}
+    known = {**plan.dataset.descriptions, **(plan.pretrained.described.descriptions if plan.pretrained else {})}
     return {name: known[name] for name in plan.dataset.classes if name in known}
 
 

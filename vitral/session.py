@@ -31,7 +31,7 @@ from vitral.evaluators.classification import Evaluation
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint, lora, memory
+from vitral.training import checkpoint, lora, memory, sparse
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
 from vitral.training.log import JsonLines, Speed, TensorBoard
@@ -72,7 +72,9 @@ class Session:
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
         self.train_split = self.dataset.splits[TRAIN]
         weights = class_weights(self.config.loss.class_weights, self.dataset.classes, self.train_split.labels)
-        self.loss_of = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.sparse = sparse.applies(self.config.loss, len(self.dataset.classes))
+        dense: Any = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.loss_of = sparse.LOSSES[self.config.loss.name] if self.sparse else dense
         self.distil = build_distillation(self.config.distillation)
         self.resolution = Resolution.build(
             self.config.schedule.resolution, self.cadence.total, self.config.preprocessing.crop
@@ -158,7 +160,7 @@ class Session:
             loss = losses.sum()
             (loss / len(images)).backward()
             total += loss.detach()
-            right += hits(logits, aim).sum()
+            right += (aim.hits(logits) if self.sparse else hits(logits, aim)).sum()
         return total, right
 
     @property
@@ -171,13 +173,15 @@ class Session:
         """A step in which everything learns that ever does."""
         return self.head_first.steps if self.head_first else 0
 
-    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """What `forward` takes [n, ...] and targets [n, classes] of a step; random numbers are the step's."""
+    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Any]:
+        """What `forward` takes [n, ...] and targets [n, classes] of a step, dense or sparse; random numbers are the
+        step's."""
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
         images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
-        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        make: Any = sparse.SparseTargets.of if self.sparse else targets
+        wanted = make(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
         if config.augmentation.mixup or config.augmentation.cutmix:
             rng = batch_generator(config.training.seed, step)
             images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
@@ -193,7 +197,7 @@ class Session:
         images, wanted = self._mixed(batch, self.whole_step)
         return memory.saved_bytes(lambda: self._learn(images, wanted))
 
-    def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+    def _learn(self, images: Tensor, aim: Any) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scores = self.forward(images)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vitral.datasets.records import Records
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where it is, its splits by their published names, and the names of its classes, where they are known."""
+    """Where it is, its splits by their published names, and the names of its classes and words for them, where they
+    are known."""
 
     where: str
     splits: Mapping[str, Records]
     classes: tuple[str, ...] | None = None
+    descriptions: Mapping[str, str] = field(default_factory=dict)
