@@ -82,7 +82,7 @@ def test_what_is_not_the_release_is_one_sentence(tmp_path: Path, monkeypatch: py
     with pytest.raises(MissingInputError, match=r"imagenet21k is not in .*fall11_whole\.tar"):
         read(DataConfig(path=f"imagenet21k:{tmp_path}"))
     write_release(tmp_path, whole=False)
-    with pytest.raises(DataError, match="tars of 3 synsets, which with two empty ones make 5 classes"):
+    with pytest.raises(DataError, match="tars of 3 synsets: with the two empty ones that is 5 classes"):
         read(DataConfig(path=f"imagenet21k:{tmp_path}"))
     monkeypatch.setattr(imagenet21k, "CLASSES", 5)
     path = tmp_path / f"{SYNSETS[1]}.tar"

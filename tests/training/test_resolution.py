@@ -115,7 +115,7 @@ def test_the_network_sees_the_sizes_of_the_plan_and_the_model_has_the_last(pictu
     assert model.network.position_embedding.shape[1] == 1 + 16
 
 
-@pytest.mark.parametrize("step", [3, 4, 5, 8])
+@pytest.mark.parametrize("step", [4, 8])
 def test_a_run_killed_at_any_size_goes_on_bit_for_bit(
     pictures: Path, teacher: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -156,7 +156,7 @@ def test_the_plan_says_how_pictures_grow_and_what_that_saves(
     assert planned.config.model.image_size == (16, 16)
     preview(planned, tmp_path / "run", Screen())
     share = (4 * 8 * 8 + 3 * 12 * 12 + 3 * 16 * 16) / (10 * 16 * 16)
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().out.split())
     assert "training pictures grow: 8x8 until step 4, 12x12 until step 7, then 16x16" in said
     assert f"{share:.0%} of the pixels" in said
 

@@ -103,8 +103,8 @@ def read_imagenet21k(folder: Path) -> Dataset | None:
     classes = tuple(sorted({*synsets, *EMPTY}))
     if len(classes) != CLASSES:
         raise DataError(
-            f"{str(folder)!r} has the tars of {len(synsets):,} synsets, which with two empty ones make "
-            f"{len(classes):,} classes, but the release of fall 2011 makes {CLASSES:,}: it is not whole, or another release."
+            f"{str(folder)!r} has the tars of {len(synsets):,} synsets: with the two empty ones that is "
+            f"{len(classes):,} classes, but the release of fall 2011 has {CLASSES:,}. It is not whole, or another one."
         )
     contents = _contents(tuple(tars[name] for name in synsets), synsets)
     places = {name: (place,) for place, name in enumerate(classes)}

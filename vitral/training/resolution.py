@@ -59,7 +59,7 @@ class Resolution:
         stages = ", ".join(f"{h}x{w} until step {until:,}" for (h, w), until in self.stages)
         return (
             f"training pictures grow: {stages}, then {self.final[0]}x{self.final[1]}; {self.pixels(total):.0%} of the "
-            "pixels of a run that begins with these"
+            "pixels of a run at that size throughout"
         )
 
 
