@@ -28,7 +28,7 @@ from vitral.serving.predictor import Model
 from vitral.session import Session
 
 CLASSES = ("a", "b", "c", "d", "e")
-STEPS, WARMUP, BATCH = 4, 1, 2
+STEPS, WARMUP, BATCH = 3, 1, 2
 TRAINED = [name for name in RECIPES if name != "linear-probe"]  # which is solved, not trained: tests/test_frozen.py
 
 SMALL = {"width": 16, "depth": 1, "mlp_dim": 16, "num_heads": 2}
