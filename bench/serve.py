@@ -1,20 +1,31 @@
-"""Answering over HTTP: `vitral serve` and a plain server around Transformers, with the same weights and pictures.
+"""Answering over HTTP: `vitral serve`, a plain server around Transformers, and LitServe, with the same weights.
 
 The plain server is what people write first: Starlette and uvicorn, one picture per request, Pillow, the library's
-processor and its ViT, each request in a thread. Per row and round, on servers that were warmed up:
+processor and its ViT, each request in a thread. LitServe runs the same in its worker, in batches of up to 8; it is left
+out where it is not installed: --litserve names the Python of an environment that has it. Rows:
 
+    vitral         as it comes
+    vitral auto    --backend auto
+    vitral int8    the export that --int8 names, made by `vitral export --int8 auto`
+    plain, litserve
+
+Per row and round, on servers that were warmed up:
+
+    single ms   of a picture on its own, one after the other
     capacity    answers per second to `--clients` clients that each ask again at once (closed loop)
     core ms     that the server computed for an answer, on all cores together: a busy machine changes it least
     p50, p99    of the time to an answer, requests coming at Poisson times at 70 % of the row's own capacity (open loop)
 
-Both servers compute with all cores; the clients take some of them too, so only ratios within one run mean anything.
+All servers compute with all cores; the clients take some of them too, so only ratios within one run mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
+import json
 import socket
 import statistics
 import subprocess
@@ -31,7 +42,8 @@ import psutil
 from bench import report
 from tests.serving.load import closed_loop, open_loop, quantile, ticking
 
-ROWS = ("vitral", "plain")
+ROWS = ("vitral", "vitral auto", "vitral int8", "plain", "litserve")
+READY = {"litserve": "/health"}
 SHARE = 0.7
 
 
@@ -72,17 +84,35 @@ def plain(folder: str, port: int) -> None:
     uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="critical", access_log=False)
 
 
+def words_of(row: str, arguments: argparse.Namespace, folder: str, port: int) -> list[str]:
+    """The command of a row's server."""
+    if row.startswith("vitral"):
+        model = arguments.int8 if row == "vitral int8" else arguments.model
+        more = ["--backend", "auto"] if row == "vitral auto" else []
+        return [sys.executable, "-m", "vitral", "serve", model, "--port", str(port), "--quiet", *more, *arguments.serve]
+    if row == "litserve":
+        return [arguments.litserve, "-m", "bench.litserve_peer", folder, str(port)]
+    return [sys.executable, "-m", "bench.serve", "--plain", folder, "--port", str(port)]
+
+
+def left_out(arguments: argparse.Namespace) -> dict[str, str]:
+    """Rows that cannot run here, and why."""
+    reasons = {} if arguments.int8 else {"vitral int8": "--int8 names no export"}
+    looked = [arguments.litserve, "-c", "import litserve"]
+    if subprocess.run(looked, capture_output=True, check=False).returncode:
+        reasons["litserve"] = f"{arguments.litserve} has no litserve"
+    return reasons
+
+
 @contextlib.contextmanager
-def running(row: str, model: str, folder: str) -> Iterator[tuple[int, int]]:
+def running(row: str, arguments: argparse.Namespace, folder: str) -> Iterator[tuple[int, int]]:
     """A server's port and process, once it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serve = [sys.executable, "-m", "vitral", "serve", model, "--port", str(port), "--quiet"]
-    words = {"vitral": serve, "plain": [sys.executable, "-m", "bench.serve", "--plain", folder, "--port", str(port)]}
-    with subprocess.Popen(words[row], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words_of(row, arguments, folder, port), stdout=subprocess.DEVNULL) as process:
         try:
-            while not answers(port):
+            while not answers(port, READY.get(row, "/readyz")):
                 if process.poll() is not None:
                     raise SystemExit(f"the server of {row} ended before it was ready")
                 time.sleep(0.1)
@@ -91,10 +121,10 @@ def running(row: str, model: str, folder: str) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-def answers(port: int) -> bool:
+def answers(port: int, path: str) -> bool:
     """Whether it is ready."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as reply:
             return bool(reply.status == 200)
     except OSError:
         return False
@@ -108,12 +138,14 @@ def core_seconds(pid: int) -> float:
 
 
 def measure(port: int, pid: int, pictures: list[bytes], clients: int, seconds: float) -> dict[str, float]:
-    """Capacity, then times at 70 % of it."""
+    """Time of one, capacity, then times at 70 % of it."""
 
     def picture(k: int) -> bytes:
         return pictures[k % len(pictures)]
 
     asyncio.run(closed_loop(port, clients, ticking(seconds / 4), picture))
+    alone = asyncio.run(closed_loop(port, 1, ticking(seconds / 2), picture))
+    single = 1000 * statistics.median(reply.seconds for reply in alone)
     before = core_seconds(pid)
     replies = asyncio.run(closed_loop(port, clients, ticking(seconds), picture))
     used = core_seconds(pid) - before
@@ -122,11 +154,13 @@ def measure(port: int, pid: int, pictures: list[bytes], clients: int, seconds: f
     steady = asyncio.run(open_loop(port, SHARE * capacity, seconds, picture))
     times = [1000 * reply.seconds for reply in steady if reply.status == 200]
     return {
+        "single ms": single,
         "capacity": capacity,
         "core ms each": 1000 * used / answered,
         "p50 ms": statistics.median(times),
         "p99 ms": quantile(times, 0.99),
-        "failed": sum(reply.status != 200 for reply in [*replies, *steady]),
+        "p99 to single": quantile(times, 0.99) / single,
+        "failed": sum(reply.status != 200 for reply in [*alone, *replies, *steady]),
     }
 
 
@@ -138,36 +172,47 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part of a round")
     parser.add_argument("--clients", type=int, default=16)
     report.add_common_options(parser)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--int8", help="a folder that `vitral export --int8 auto` wrote")
+    parser.add_argument("--litserve", metavar="PYTHON", default=sys.executable, help="a Python that has LitServe")
+    parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="last: further options of vitral serve")
     parser.add_argument("--plain", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.plain:
         plain(arguments.plain, arguments.port)
         return
+    missing = left_out(arguments)
+    measured = [row for row in arguments.rows if row not in missing]
     environment = report.environment()
     files = sorted(path for path in arguments.pictures.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     pictures = [path.read_bytes() for path in files[:200]]
-    found: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
+    found: dict[str, list[dict[str, float]]] = {row: [] for row in measured}
     with tempfile.TemporaryDirectory() as place:
         folder = str(Path(place) / "transformers")
         convert = ["convert", arguments.model, "--to", "huggingface", "--out", folder, "--quiet"]
         subprocess.run([sys.executable, "-m", "vitral", *convert], check=True)
         for _ in range(arguments.rounds):
-            for row in ROWS:
-                with running(row, arguments.model, folder) as (port, pid):
-                    found[row].append(measure(port, pid, pictures, arguments.clients, arguments.seconds))
+            for row in measured:
+                sent = [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in pictures]
+                with running(row, arguments, folder) as (port, pid):
+                    bodies = sent if row == "litserve" else pictures
+                    found[row].append(measure(port, pid, bodies, arguments.clients, arguments.seconds))
     print(report.heading(environment))
     print(
         f"{len(pictures)} pictures, {arguments.clients} clients, {arguments.rounds} rounds of {arguments.seconds:g} s\n"
     )
-    columns = list(found["vitral"][0])
+    columns = list(found[measured[0]][0])
     rows = [
         [row, *(f"{report.spread([one[name] for one in rounds])['median']:.1f}" for name in columns)]
         for row, rounds in found.items()
     ]
     print(report.table(["server", *columns], rows))
-    capacities = [[one["capacity"] for one in found[row]] for row in ROWS]
-    print(f"\ncapacity, vitral to plain, median of the rounds: {report.paired_ratio(*capacities):.2f}")
+    for row in measured[1:]:
+        capacities = [[one["capacity"] for one in found[each]] for each in (measured[0], row)]
+        print(f"capacity, {measured[0]} to {row}, median of the rounds: {report.paired_ratio(*capacities):.2f}")
+    for row, reason in missing.items():
+        print(f"{row} is left out: {reason}")
     report.write_json(arguments.json, {"environment": environment, "rounds": found})
 
 

@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     *(f"vitral.models.{name}" for name in ("vit", "deit", "layerscale", "mae", "masked_autoencoder", "beit", "swin")),
-    *(f"vitral.models.{name}" for name in ("relative_positions", "hybrid", "bit", "mixer")),
+    *(f"vitral.models.{name}" for name in ("relative_positions", "hybrid", "compact", "bit", "mixer")),
     "vitral.training.losses", "vitral.training.distillation", "vitral.data.mixing", "vitral.data.preprocessing",
 )  # fmt: skip
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import vitral
 from tests.exporters.made import pixels, small_model
 from vitral import fastest
 from vitral.backends import BACKENDS
 from vitral.cli import main
 from vitral.errors import DataError, UnavailableError
 from vitral.exporters import onnx
+from vitral.exporters.folder import export
+from vitral.exporters.options import Options
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,60 @@ def test_a_fingerprint_is_of_everything_that_decides_an_answer() -> None:
              fastest.fingerprint(model.with_metrics({"calibration": {"temperature": 2.0}}))]  # fmt: skip
     assert len(set(found)) == len(found)
     assert fastest.fingerprint(small_model()) == found[0]
+
+
+@pytest.fixture
+def owned(tmp_path: Path, cache: Path) -> Path:
+    """A model folder in which an export of the model stands, with what it lost when it was chosen."""
+    folder = small_model().save(tmp_path / "m")
+    graph = next(cache.rglob("model.onnx"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "write", lambda *_: _copied(graph, tmp_path))
+        row = {"name": "onnx float32", "drop": 0.25, "at_most": 0.75}
+        more = {"comparison": {"pictures": 975, "table": [row]}}
+        place = folder / fastest.INT8
+        export(small_model(), "onnx", Options("float32", True), place, folder, pixels(3), more=more)
+    return folder
+
+
+def _copied(graph: Path, place: Path) -> Path:
+    """Where `onnx.write` would have written: the folder that is written aside."""
+    aside = next(path for path in (place / "m").iterdir() if path.name.startswith(f".{fastest.INT8}-"))
+    return Path(shutil.copy(graph, aside))
+
+
+def test_auto_takes_the_export_that_the_owner_put_into_the_models_folder(owned: Path) -> None:
+    model, said = fastest.with_backend(vitral.load(owned), "auto", path=owned)
+    assert model.backend_name == "onnxruntime"
+    assert f"from {owned / 'int8'}" in said
+    assert "lost 0.25 points of top-1 on 975 pictures" in said
+    np.testing.assert_allclose(model.logits(pixels(3)), vitral.load(owned).logits(pixels(3)), atol=1e-4)
+    assert model.network.config == small_model().network.config  # which explains what the graph answers
+    export_alone, said = fastest.with_backend(vitral.load(owned / "int8"), "auto", path=owned / "int8")
+    assert export_alone.backend_name == "onnxruntime"
+    assert "lost 0.25 points" in said
+
+
+def test_auto_leaves_out_an_export_of_another_model(owned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "_fastest", lambda model: (model, "torch answers"))
+    model = vitral.load(owned).with_metrics({"calibration": {"temperature": 2.0}})
+    found, said = fastest.with_backend(model, "auto", path=owned)
+    assert found.backend is None
+    assert "was made of other weights, classes or temperature" in said
+    (owned / "int8" / "model.onnx").write_bytes(b"no graph")
+    found, said = fastest.with_backend(vitral.load(owned), "auto", path=owned)
+    assert found.backend is None
+    assert "is left out: ONNX Runtime cannot open" in said
+
+
+def test_what_a_graph_does_not_give_the_network_does() -> None:
+    model = small_model()
+    other, _ = fastest.with_backend(model, "onnxruntime")
+    assert other.backend is not None
+    other.backend.names.remove("features")  # type: ignore[attr-defined]
+    logits, features = other.logits_and_representations(pixels(2))
+    assert features.equal(model.representations(pixels(2)))
+    np.testing.assert_allclose(logits, model.logits(pixels(2)), atol=1e-4)
 
 
 def test_old_graphs_leave_the_cache(cache: Path, tmp_path: Path) -> None:

@@ -256,8 +256,7 @@ def test_a_probe_takes_no_length(pictures: Path, kept: Path, capsys: pytest.Capt
 
 
 def test_what_cannot_be_solved_is_refused(pictures: Path, tmp_path: Path) -> None:
-    for changes in ({"model__learn": "all"}, {"augmentation__flip": True}, {"data__balance": 1.0},
-                    {"loss__class_weights": ("balanced",)}):  # fmt: skip
+    for changes in ({"model__learn": "all"}, {"augmentation__flip": True}):
         with pytest.raises(UsageError, match="optimizer lbfgs solves a head alone"):
             probe(pictures, tmp_path / "run", **changes)
     with pytest.raises(UsageError, match=r"leave --training\.patience out"):
@@ -265,3 +264,13 @@ def test_what_cannot_be_solved_is_refused(pictures: Path, tmp_path: Path) -> Non
     for recipe in ("head-only", "linear-probe"):
         with pytest.raises(UsageError, match="needs weights to start from"):
             plan(recipe, {"data.path": str(pictures), "runtime.device": "cpu"})
+
+
+def test_a_solved_head_counts_pictures_as_other_runs_show_and_weigh_them(pictures: Path, tmp_path: Path) -> None:
+    """With class weights that make a class count nothing it is never the answer; with balance as with its weights."""
+    made = probe(pictures, tmp_path / "none", loss__class_weights=("blue=0",))
+    assert made.metrics["validation"]["per_class"]["blue"]["top1"] == 0
+    balanced = probe(pictures, tmp_path / "balance", data__balance=1.0)
+    weighted = probe(pictures, tmp_path / "weights", loss__class_weights=("balanced",))
+    a, b = (load_file(made.model / "model.safetensors")["head.weight"] for made in (balanced, weighted))
+    assert torch.allclose(a, b, atol=5e-3)  # solved to the end, by another way

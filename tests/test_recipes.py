@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitral.cli import main
 from vitral.commands.recipes import computation
-from vitral.config import Preprocessing, RunConfig
+from vitral.config import AugmentationConfig, Preprocessing, PretrainingConfig, RunConfig
 from vitral.models import configuration
 from vitral.overrides import values
 from vitral.planning import model_config
@@ -323,3 +325,56 @@ def test_a_recipe_is_shown_by_what_it_sets_otherwise_than_the_defaults(
     assert main(["recipes", name]) == 0
     shown = {line.split(" ")[0] for line in capsys.readouterr().out.splitlines()}
     assert shown & defaults.keys() == {key for key in defaults if made[key] != defaults[key]}
+
+
+@pytest.mark.parametrize("size", ["B/16", "L/16", "H/14"])
+def test_mae_pretraining_is_the_papers_table_8(size: str) -> None:
+    made = config(f"mae-pretrain-{size}")
+    optimizer, batch = made.optimizer, made.training.batch_size
+    assert (optimizer.name, optimizer.beta1, optimizer.beta2, optimizer.weight_decay) == ("adamw", 0.9, 0.95, 0.05)
+    assert (batch, optimizer.learning_rate, optimizer.clip_norm) == (4096, pytest.approx(1.5e-4 * 4096 / 256), 0.0)
+    assert (made.schedule.decay, made.schedule.final, str(made.schedule.warmup)) == ("cosine", 0.0, "40 epochs")
+    assert made.pretraining == PretrainingConfig("mae", 0.75, True, 512, 8, 16)
+    assert made.augmentation == AugmentationConfig(min_area=0.2)  # a crop and a flip, and nothing else
+    assert made.preprocessing.interpolation == "bicubic"
+    assert model_config(made, 1).image_size == (224, 224)
+    # 40 of 1600 epochs of ImageNet-1k: 12,520 steps up, and half the peak in the middle of what follows
+    schedule = Schedule.build(made.schedule, batch, 1_281_167)
+    assert schedule.factor(schedule.warmup) == 1.0
+    assert schedule.factor((schedule.warmup + schedule.total) // 2) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_masked_patch_prediction_is_section_b_1_2() -> None:
+    made = config("masked-patch-prediction-B/16")
+    assert (made.optimizer.name, made.optimizer.learning_rate, made.optimizer.weight_decay) == ("adam", 2e-4, 0.0)
+    assert (str(made.schedule.warmup), made.schedule.decay) == ("10000 steps", "cosine")
+    assert (str(made.schedule.duration), made.training.batch_size) == ("1000000 steps", 4096)
+    assert (made.pretraining.objective, made.pretraining.mask_ratio) == ("masked-patch", 0.5)
+    assert model_config(made, 1).num_classes == 8**3
+
+
+@pytest.mark.parametrize("name", ["mae-pretrain", "masked-patch-prediction"])
+def test_pretraining_presets_take_a_plain_vit_for_as_many_pictures(name: str) -> None:
+    choose = RECIPES[name].choose
+    assert choose is not None
+    facts = Facts(pictures=4500, classes=0, height=32, width=32)
+    made, said = choose(facts)
+    shape = model_config(made, 1)
+    assert (shape.image_size, shape.patch_size) == ((32, 32), 4)  # 64 tokens
+    assert shape.width < model_config(choose(replace(facts, pictures=50_000))[0], 1).width
+    assert made.schedule.duration == scratch_small(facts)[0].schedule.duration
+    assert not made.pretraining.is_off
+    assert {decision.setting for decision in said} == {"model.name", "model.width", "schedule.duration"}
+    assert choose(replace(facts, image_size=(64, 64), patch_size=8))[0].model.name is None
+
+
+def test_weights_that_saw_no_labels_learn_as_long_as_from_nothing() -> None:
+    facts = Facts(pictures=4500, classes=10, height=32, width=32, pretrained=Preprocessing((32, 32), 32))
+    (usual, _), (small, _) = finetune(facts), scratch_small(replace(facts, image_size=(32, 32), patch_size=4))
+    made, said = finetune(replace(facts, unlabelled=True))
+    assert made.schedule == small.schedule != usual.schedule
+    assert made.augmentation == small.augmentation
+    assert made.optimizer.layer_decay < 1.0 == small.optimizer.layer_decay
+    assert (made.model.name, made.preprocessing) == (None, facts.pretrained)
+    assert any("pre-trained without labels" in decision.reason for decision in said)
+    assert finetune(replace(facts, unlabelled=True, lora=True)) == finetune(replace(facts, lora=True))

@@ -111,7 +111,14 @@ class ModelConfig:
     weights: Annotated[str | None, "folder or file of weights to start from; none trains from scratch"] = None
     image_size: Annotated[Size | None, "height and width of the input in pixels"] = None
     pool: Annotated[Literal["token", "gap", "map"] | None, "class token, mean of tokens, or attention pool"] = None
-    positions: Annotated[Literal["learned", "sincos2d", "none"] | None, "position embedding"] = None
+    positions: Annotated[
+        Literal["learned", "learned2d", "relative", "sincos2d", "none"] | None,
+        "position embedding: one for each token, for rows and columns, for distances, or fixed",
+    ] = None
+    positions_at: Annotated[
+        Literal["stem", "every", "shared"] | None,
+        "where they are added: behind the stem, at every layer, or there the same ones (Table 8 of arXiv 2010.11929)",
+    ] = None
     position_resize: Annotated[
         Literal["google", "timm", "timm-npz", "huggingface", "torchvision", "dinov2"] | None,
         "whose rule brings learned positions to another image size",
@@ -169,6 +176,12 @@ class DataConfig:
         "fail"
     )
     max_pixels: Annotated[int, "largest picture that is decoded, in pixels"] = MAX_PIXELS
+    scaled_decoding: Annotated[
+        bool, "decode a large JPEG at 1/2, 1/4 or 1/8 where the cut keeps all pixels that the input has: other pixels"
+    ] = False
+    shrink: Annotated[
+        int | None, "shorter side to which larger training pictures are brought before anything else: other pixels"
+    ] = None
 
     def __post_init__(self) -> None:
         require(
@@ -181,6 +194,9 @@ class DataConfig:
             "balance is for one label per picture: with several, weigh the loss (--loss.class-weights balanced).",
         )
         require(self.max_pixels >= 1, f"max_pixels must be at least 1, not {self.max_pixels}")
+        require(
+            self.shrink is None or 1 <= self.shrink <= 16384, f"shrink must be 1 to 16384 pixels, not {self.shrink}"
+        )
 
 
 @dataclass(frozen=True)
@@ -209,6 +225,9 @@ class AugmentationConfig:
         int, "views of a picture that follow each other, so that an epoch holds fewer pictures (arXiv 2012.12877: 3)"
     ] = 1
     three_augment: Annotated[bool, "make each picture grey, solarized or blurred, one of the three (3-Augment)"] = False
+    check_flip: Annotated[
+        bool, "with first_look: mirror none where the held-out pictures are other classes once they are mirrored"
+    ] = False
     randaugment_layers: Annotated[int, "RandAugment operations per picture"] = 0
     randaugment_magnitude: Annotated[float, "RandAugment strength, 0 to 10 (the papers go up to 20)"] = 0.0
     colour_jitter: Annotated[float, "largest relative change of brightness, contrast and saturation"] = 0.0
@@ -413,6 +432,40 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True)
+class PretrainingConfig:
+    """Learning without labels, from pictures of which a part is hidden (arXiv 2111.06377; 2010.11929, B.1.2)."""
+
+    objective: Annotated[
+        Literal["none", "mae", "masked-patch"],
+        "none: learn the labels; mae: make the hidden patches' pixels; masked-patch: name each hidden patch's colour",
+    ] = "none"
+    mask_ratio: Annotated[float, "share of the patches that is hidden (mae) or corrupted (masked-patch)"] = 0.75
+    normalise_pixels: Annotated[bool, "of mae: each patch's pixels less their mean, divided by their deviation"] = True
+    decoder_width: Annotated[int, "of mae: size of the decoder's tokens"] = 512
+    decoder_depth: Annotated[int, "of mae: number of the decoder's blocks"] = 8
+    decoder_heads: Annotated[int, "of mae: attention heads of the decoder"] = 16
+
+    def __post_init__(self) -> None:
+        require(0 < self.mask_ratio < 1, f"mask_ratio must be above 0 and below 1, not {self.mask_ratio:g}")
+        for name in ("decoder_width", "decoder_depth", "decoder_heads"):
+            require(1 <= getattr(self, name) <= 2**16, f"{name} must be 1 to 65536, not {getattr(self, name)}")
+        require(
+            self.decoder_width % 4 == 0,
+            f"decoder_width must be a multiple of 4, which its positions need, not {self.decoder_width}",
+        )
+        require(
+            self.decoder_width % self.decoder_heads == 0,
+            f"decoder_width {self.decoder_width} cannot be split into {self.decoder_heads} decoder_heads: "
+            "choose a multiple",
+        )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether a run learns labels, as most do."""
+        return self.objective == "none"
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The loop."""
 
@@ -434,6 +487,11 @@ class TrainingConfig:
         "tells which evaluation is the best; default: top1, with several labels mean_average_precision",
     ] = None
     patience: Annotated[int | None, "evaluations in a row without a better one that end the run; none: never"] = None
+    first_look: Annotated[
+        bool,
+        "solve the head alone first, on the pictures as they are: it is kept unless what is learned then is better on "
+        "the validation split",
+    ] = False
     keep_features: Annotated[
         bool, "where only the head learns, from unvaried pictures: keep what it sees of each, so that all is seen once"
     ] = True
@@ -469,8 +527,32 @@ class RuntimeConfig:
         "folder that keeps what a frozen network says of pictures, for other runs too; default: the run's own",
     ] = None
     tensorboard: Annotated[bool, "also write TensorBoard event files (extra: tensorboard)"] = False
+    augment_on: Annotated[
+        Literal["host", "device"],
+        "who mirrors, jitters, erases and runs RandAugment: the threads that read, or the device, in batches",
+    ] = "host"
+    cache: Annotated[
+        Literal["none", "ram", "disk"], "keep what was read of training pictures for the next epochs: the same result"
+    ] = "none"
+    cache_of: Annotated[
+        Literal["files", "pixels"], "what the cache keeps: decoded pixels, or files (smaller, for a slow disk)"
+    ] = "pixels"
+    cache_size: Annotated[
+        float | None, "gigabytes of the cache; default: a quarter of the free memory, half of the free disk"
+    ] = None
+    cache_folder: Annotated[
+        str | None, "folder of the disk cache, which stays for other runs; default: in the run's own, until it is done"
+    ] = None
 
     def __post_init__(self) -> None:
+        require(
+            self.cache_size is None or 0 < self.cache_size < 1e9,
+            f"cache_size must be above 0 GB, not {self.cache_size}",
+        )
+        require(
+            self.cache_folder is None or self.cache == "disk",
+            "runtime.cache_folder goes with --cache disk: add that, or leave it out.",
+        )
         require(self.workers is None or 0 <= self.workers <= 256, f"workers must be 0 to 256, not {self.workers}")
         require(1 <= self.prefetch <= 1024, f"prefetch must be 1 to 1024, not {self.prefetch}")
 
@@ -489,10 +571,14 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
+        if not self.pretraining.is_off:
+            self._require_no_labels()
+            return
         require(
             not self.data.multi_label or self.loss.name in ("sigmoid", "bce"),
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
@@ -513,12 +599,25 @@ class RunConfig:
             f"{', '.join(fitting)}, not {self.training.metric}",
         )
         require(
+            not (self.augmentation.three_augment and self.runtime.augment_on == "device"),
+            "3-Augment blurs on the host, as its authors do: leave --runtime.augment-on device out.",
+        )
+        require(
             self.augmentation.repeats == 1 or not self.data.balance,
             "balance has an order of its own: leave --augmentation.repeats or --data.balance out.",
         )
         require(
             not self.schedule.resolution or self.optimizer.name != "lbfgs",
             "optimizer lbfgs sees each picture once, at one size: leave --progressive-resolution out.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),
+            "scaled decoding makes other pixels for each cut, so they cannot be kept: add --runtime.cache-of files, or "
+            "bring all pictures to one size with --data.shrink instead.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.data.shrink),
+            "data.shrink says at which size pictures are decoded, as --data.scaled-decoding does: give one of the two.",
         )
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")
@@ -534,15 +633,39 @@ class RunConfig:
         require(
             self.optimizer.name != "lbfgs" or self._can_be_solved,
             "optimizer lbfgs solves a head alone (--model.learn head) for unvaried pictures with one label each: "
-            "softmax loss without smoothing or weights, no augmentation, no balance, no average, no teacher.",
+            "softmax loss without smoothing, no augmentation, no average, no teacher.",
+        )
+
+    def _require_no_labels(self) -> None:
+        """Refuse what a run that learns no labels cannot do."""
+        asked = {
+            "--multi-label": self.data.multi_label,
+            "--data.balance": self.data.balance,
+            "--loss settings": self.loss != LossConfig(),
+            "--distillation settings": self.distillation != DistillationConfig(),
+            "--lora": self.lora.rank,
+            "--augmentation.mixup": self.augmentation.mixup,
+            "--augmentation.cutmix": self.augmentation.cutmix,
+            "--model.learn head": self.model.learn == "head",
+            "--model.head-bias": self.model.head_bias,
+            "--schedule.head-first": self.schedule.head_first.amount,
+            "--optimizer.name lbfgs": self.optimizer.name == "lbfgs",
+        }
+        for words, given in asked.items():
+            require(not given, f"{words}: that is for labels, and pre-training learns none: leave it out.")
+        require(
+            self.training.metric in (None, "loss"),
+            f"pre-training has no {self.training.metric} to measure, only its loss: leave --training.metric out.",
         )
 
     @property
     def metric(self) -> str:
         """The number of an evaluation that tells which is the best."""
+        if not self.pretraining.is_off:
+            return "loss"
         return self.training.metric or ("mean_average_precision" if self.data.multi_label else "top1")
 
     @property
     def _can_be_solved(self) -> bool:
-        plain = self.loss == LossConfig() and self.distillation.kind == "none" and not self.training.average
-        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.data.balance
+        plain = self.loss.name == "softmax" and not self.loss.label_smoothing and self.distillation.kind == "none"
+        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.training.average

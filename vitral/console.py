@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-CONTROL |= {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-"""Characters that would command the terminal or turn the direction of the text around them, and how they are shown:
-names of files and classes may hold them."""
+from vitral.errors import SPELLED
+
+CONTROL = {code: shown for code, shown in SPELLED.items() if chr(code) not in "\n\t"}
+"""What is spelled out in text that may have lines of its own."""
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines where there is no terminal to redraw."""

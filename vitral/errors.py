@@ -10,16 +10,29 @@ VitralError                    1   something failed that no narrower name fits
 └── NonFiniteError             1   the loss or a gradient became NaN or infinite
 
 A run stopped by Ctrl-C answers 130, by SIGTERM 143; both can be resumed by the same command.
-Each message is one sentence that names the thing, then the way out.
+Each message is one sentence that names the thing, then the way out, on one line whatever the thing is called.
 """
 
 from __future__ import annotations
+
+SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: "\\t", 10: "\\n"}
+SPELLED |= {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that would break a line, command the terminal or turn the direction of the text around them, and how they
+are shown: names of files, of classes and of what stands in files may hold them."""
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and all other control characters spelled out."""
+    return text.translate(SPELLED)
 
 
 class VitralError(Exception):
     """Base of every error that a user can cause and mend."""
 
     exit_code = 1
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*(one_line(words) if isinstance(words, str) else words for words in given))
 
 
 class UsageError(VitralError, ValueError):

@@ -11,7 +11,7 @@ import torch
 
 from vitral.data.decode import decode
 from vitral.data.preprocessing import prepare
-from vitral.datasets.dataset import TEST, VALIDATION, Dataset, Split
+from vitral.datasets.dataset import TEST, VALIDATION, Dataset, Source, Split
 from vitral.errors import DataError
 from vitral.evaluators.calibration import calibration, confidences, ece_interval
 from vitral.evaluators.classification import Evaluation, evaluate, guesses, hits, truths
@@ -21,7 +21,7 @@ from vitral.evaluators.intervals import balanced_interval, precision_interval, s
 from vitral.evaluators.probe import hold_out
 from vitral.evaluators.real import real_hits
 from vitral.evaluators.selective import abstain_threshold, selective
-from vitral.evaluators.temperature import fit_temperature, known_rows, multi_hot
+from vitral.evaluators.temperature import LEAST_PICTURES, fit_temperature, known_rows, multi_hot
 from vitral.serving.predictor import Model
 
 
@@ -43,9 +43,11 @@ def evaluate_split(
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """Measure `model` on `split`, whose labels are positions in `model.classes`; `None` if `stop` became true."""
+    read = model.batches(
+        split.sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
+    )
     return evaluate(
-        model.batches(split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers),
-        model.logits,
+        model.over(read, model.logits),
         split.labels,
         model.classes,
         model.multi_label,
@@ -131,7 +133,11 @@ def calibrate(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]
     calibrated = model.with_metrics(metrics)
     pictures = f"{count:,} {split} pictures"
     if temperature is None:
-        return calibrated, f"probabilities as they come: {pictures} are too few to fit a temperature"
+        return calibrated, (
+            f"probabilities as they come: {pictures} are too few to fit a temperature, which takes {LEAST_PICTURES}: "
+            "hold more out with --data.validation-fraction, or `vitral evaluate MODEL PICTURES --fit-temperature` on "
+            "others"
+        )
     sure = "less" if temperature > 1 else "more"
     return calibrated, (
         f"temperature {temperature:.3f}, fitted on {pictures}: probabilities become {sure} sure, answers stay the same"
@@ -174,22 +180,30 @@ def probing(model: Model, dataset: Dataset, workers: int, max_pixels: int) -> tu
 
 
 def represent_split(
-    model: Model, split: Split, workers: int, max_pixels: int, tell: Callable[[int], object] = int
+    model: Model,
+    split: Split,
+    workers: int,
+    max_pixels: int,
+    tell: Callable[[int], object] = int,
+    read: Callable[[Source], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0).
 
     Args:
         tell: is told, after each batch, how many pictures are done.
+        read: makes a picture's pixels; the model's own preprocessing by default.
     """
+
+    def usual(source: Source) -> np.ndarray:
+        return prepare(decode(source, max_pixels, True), model.preprocessing)
+
     found: np.ndarray | None = None
     unreadable: dict[int, str] = {}
-    read = model.batches(
-        split.sources, lambda source: prepare(decode(source, max_pixels), model.preprocessing), workers
-    )
-    for batch in read:
+    batches = model.batches(split.sources, read or usual, workers)
+    for batch, seen in model.over(batches, model.representations):
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}
         if len(batch):
-            rows = model.representations(batch.images).numpy()
+            rows = seen.numpy()
             found = np.zeros((len(split), rows.shape[1]), dtype=np.float32) if found is None else found
             found[batch.samples] = rows
             tell(int(batch.samples.max()) + 1)

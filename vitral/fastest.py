@@ -1,11 +1,12 @@
 """The engine that classifies fastest on this machine, among those that agree with the torch network.
 
-A graph is exported once and kept in the cache folder, under a name made of the weights themselves.
+A graph is exported once and kept in the cache folder, under a name made of the weights themselves. What `vitral export
+--int8 auto` chose goes first where it stands in the model's own folder, under the name int8: whoever put it there has
+seen what it loses.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import statistics
@@ -16,21 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitral.backends import BACKENDS, TORCH, Backend, open_backend
-from vitral.data.preprocessing import to_json
+from vitral.backends import AUTO, BACKENDS, TORCH, Backend, open_backend
 from vitral.errors import UnavailableError, UsageError, VitralError
 from vitral.exporters import onnx
+from vitral.exporters.identity import identity, parts_of
 from vitral.exporters.options import Options
 from vitral.exporters.parity import compare, require, synthetic
-from vitral.models import family_of
-from vitral.models.digest import weights_digest
-from vitral.serving.exported import GraphNetwork
+from vitral.serving.exported import MARK, GraphNetwork, is_export, open_export
 from vitral.serving.predictor import BATCH_SIZE, Model
 from vitral.version import VERSION
 from vitral.weights.aside import written_aside
+from vitral.weights.json_files import read_object
 from vitral.weights.sources.cache import cache_folder
-
-AUTO = "auto"
 
 WORTH_IT = 200
 """Pictures below which "auto" takes torch without trying: starting an engine takes as long as they do."""
@@ -44,20 +42,27 @@ AHEAD = 1.05
 KEPT = 16
 """Graphs in the cache, the last used ones."""
 
+INT8 = "int8"
+"""The folder within a model's, or a run's, in which "auto" looks for an export that its owner chose."""
 
-def with_backend(model: Model, name: str, count: int | None = None) -> tuple[Model, str]:
+
+def with_backend(
+    model: Model, name: str, count: int | None = None, path: str | Path | None = None, features: bool = False
+) -> tuple[Model, str]:
     """The model with the engine of that name, or the fastest, and a sentence that says which and why.
 
     Args:
         name: "torch", a key of `BACKENDS`, or "auto".
         count: pictures to come, where that is known; "auto" tries nothing for a few.
+        path: where the model was loaded from, in which "auto" looks for `INT8`.
+        features: representations will be asked for.
 
     Raises:
         UsageError: no such engine, or none can take this model. UnavailableError: it is not installed.
         DataError: it does not agree. StorageError: the graph cannot be kept.
     """
     if isinstance(model.network, GraphNetwork):
-        raise UsageError("an export has its engine already: leave --backend out.")
+        return _as_exported(model, name, path)
     if name == TORCH:
         return model.with_backend(None), "torch answers"
     if model.device.type != "cpu":
@@ -68,7 +73,54 @@ def with_backend(model: Model, name: str, count: int | None = None) -> tuple[Mod
         return model.with_backend(_checked(model, name)), f"{name} answers; it agrees with torch to 1e-5"
     if count is not None and count < WORTH_IT:
         return model, f"torch answers: {count} pictures are too few to start another engine for"
-    return _fastest(model)
+    chosen, said = _chosen(model, path, features)
+    if chosen is not None:
+        return chosen, said
+    found, sentence = _fastest(model)
+    return found, f"{sentence}; {said}" if said else sentence
+
+
+def _as_exported(model: Model, name: str, path: str | Path | None) -> tuple[Model, str]:
+    """An export, by the engine that it is for.
+
+    Raises:
+        UsageError: it is asked of another.
+    """
+    if name not in (AUTO, model.backend_name):
+        raise UsageError(f"an export has its engine already, {model.backend_name}: leave --backend out.")
+    return model, f"{model.backend_name} answers{'' if path is None else _lost(Path(path))}"
+
+
+def _chosen(model: Model, path: str | Path | None, features: bool) -> tuple[Model | None, str]:
+    """The model by the export in its own folder, or why it is left out; nothing is said where there is none."""
+    places = [] if path is None else [Path(path) / INT8, Path(path) / "model" / INT8]
+    place = next((place for place in places if is_export(place)), None)
+    if place is None:
+        return None, ""
+    try:
+        if read_object(place / MARK, "export the model again").get("model") != identity(model):
+            return None, f"{place} was made of other weights, classes or temperature, so it is left out: export again"
+        backend = open_export(place, torch.get_num_threads()).backend
+    except VitralError as error:
+        return None, f"{place} is left out: {error}"
+    if features and "features" not in backend.names:
+        return None, f"{place} gives no features, so it is left out: export it again with --features"
+    return model.with_backend(backend), f"{backend.name} answers, from {place}{_lost(place)}"
+
+
+def _lost(place: Path) -> str:
+    """What an export has lost, as was measured when it was chosen."""
+    record = read_object(place / MARK, "export the model again")
+    kind, comparison = record.get("precision"), record.get("comparison")
+    try:
+        name = f"{record['format']} {kind}"
+        row = next(row for row in comparison["table"] if row["name"] == name)  # type: ignore[index]
+        return (
+            f" in {kind}: it lost {float(row['drop']):.2f} points of top-1 on {int(comparison['pictures']):,} pictures "  # type: ignore[index]
+            f"when it was chosen (at most {float(row['at_most']):.2f} by the 95% interval)"
+        )
+    except (KeyError, TypeError, ValueError, StopIteration):
+        return f" in {kind}" if isinstance(kind, str) and kind.isascii() and len(kind) < 20 else ""
 
 
 def _fastest(model: Model) -> tuple[Model, str]:
@@ -156,16 +208,8 @@ def fingerprint(model: Model) -> str:
         said = json.dumps(model.backend.metadata, sort_keys=True)
         black = np.zeros((1, *_crop(model), 3), dtype=np.uint8)
         return hashlib.sha256(said.encode() + model.logits(black).numpy().tobytes()).hexdigest()
-    config = model.network.config
-    parts = {
-        "vitral": VERSION,
-        "torch": torch.__version__,
-        "family": family_of(config),
-        "config": dataclasses.asdict(config),
-        "preprocessing": to_json(model.preprocessing),
-        "classes": model.classes,
-        "multi_label": model.multi_label,
-        "temperature": model.temperature,
-        "weights": weights_digest(model.network),
-    }
+    parts = {"vitral": VERSION, "torch": torch.__version__, **parts_of(model)}
+    if model.precision != "float32":  # other answers than the network's
+        black = np.zeros((1, *_crop(model), 3), dtype=np.uint8)
+        parts["graph"] = [model.precision, hashlib.sha256(model.logits(black).numpy().tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

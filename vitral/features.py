@@ -133,14 +133,14 @@ def represent(
     fresh: tuple[list[bytes], list[np.ndarray]] = ([], [])
     read = model.batches(
         [split.sources[i] for i in missing],
-        lambda source: prepare(decode(source, max_pixels), model.preprocessing),
+        lambda source: prepare(decode(source, max_pixels, True), model.preprocessing),
         workers,
     )
     stopped = False
-    for batch in read:
+    for batch, seen in model.over(read, model.representations):
         unreadable |= {missing[place]: error for place, error in batch.unreadable}
         if len(batch):
-            for place, row in zip(batch.samples, model.representations(batch.images).numpy(), strict=True):
+            for place, row in zip(batch.samples, seen.numpy(), strict=True):
                 content = contents[missing[place]]
                 if content is not None:
                     fresh[0].append(content)

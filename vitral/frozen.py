@@ -31,6 +31,7 @@ from vitral.models import Network
 from vitral.serving.predictor import Model
 from vitral.session import Session
 from vitral.training.loop import Progress
+from vitral.training.losses import class_weights
 
 
 def applies(config: RunConfig, network: Network) -> bool:
@@ -100,9 +101,8 @@ class FrozenSession(Session):
         if name not in self.rows:
             return super().measured(model, name)
         labels = self.dataset.splits[name].labels
-        found = evaluate(
-            self.rows[name].in_order(), model.logits_of, labels, model.classes, model.multi_label, self.stopped
-        )
+        answered = ((batch, model.logits_of(batch.images)) for batch in self.rows[name].in_order())
+        found = evaluate(answered, labels, model.classes, model.multi_label, self.stopped)
         return self._named(name, found)
 
     def _backbone(self) -> Model:
@@ -130,16 +130,14 @@ def solve(progress: Progress, session: Session) -> bool:
     tried = decays(session.dataset)
     if progress.step == len(tried) == progress.evaluated:
         return True
-    rows, labels = _to_learn_from(session)
+    rows, labels = to_learn_from(session.rows[TRAIN], session.dataset)
+    counts = picture_counts(session.config, session.dataset, labels)
     head = head_of(progress.model)
     fitted: Logistic | None = None
     for step, decay in enumerate(tried, start=1):
         session.screen.progress(f"weight decay {decay:.2g}, {step} of {len(tried)}")
-        fitted = Logistic(rows, labels, len(session.dataset.classes), decay, fitted)
-        weight, bias = fitted.folded()
-        with torch.no_grad():
-            head.weight.copy_(weight)
-            head.bias.copy_(bias)
+        fitted = Logistic(rows, labels, len(session.dataset.classes), decay, fitted, counts)
+        set_head(head, fitted)
         progress.step = step
         session.recent.add(len(rows), 0.0)
         session.log(progress, {"weight_decay": decay, **_fit(fitted, rows, labels)})
@@ -150,11 +148,29 @@ def solve(progress: Progress, session: Session) -> bool:
     return True
 
 
-def _to_learn_from(session: FrozenSession) -> tuple[np.ndarray, np.ndarray]:
+def set_head(head: nn.Linear, fitted: Logistic) -> None:
+    """Give a layer the weights of a fit."""
+    weight, bias = fitted.folded()
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+
+
+def to_learn_from(made: Rows, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rows [n, R] and classes [n] of the readable training pictures."""
-    made = session.rows[TRAIN]
     readable = ~np.isin(np.arange(len(made.rows)), list(made.unreadable))
-    return made.rows[readable], truths(session.dataset.splits[TRAIN].labels)[readable]
+    return made.rows[readable], truths(dataset.splits[TRAIN].labels)[readable]
+
+
+def picture_counts(config: RunConfig, dataset: Dataset, labels: np.ndarray) -> np.ndarray | None:
+    """What each picture of these classes [n] counts where it is solved for, with the class weights and the balance that
+    other runs draw and weigh by; `None` where all count alike."""
+    weights = class_weights(config.loss.class_weights, dataset.classes, dataset.splits[TRAIN].labels)
+    if weights is None and not config.data.balance:
+        return None
+    made = np.ones(len(labels)) if weights is None else weights.numpy().astype(np.float64)[labels]
+    # A class whose pictures are shown n^-balance times as often counts as much more (see `BalancedOrder`).
+    return np.asarray(made * np.bincount(labels)[labels].astype(np.float64) ** -config.data.balance)
 
 
 def _fit(fitted: Logistic, rows: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

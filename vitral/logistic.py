@@ -29,16 +29,24 @@ class Logistic:
         features: [N, R].
         labels: the class of each [N], in [0, `classes`).
         start: an earlier fit of the same pictures to begin with, which makes the way shorter.
+        counts: what each picture counts in the mean [N]; all alike by default.
     """
 
     def __init__(
-        self, features: np.ndarray, labels: np.ndarray, classes: int, decay: float, start: Logistic | None = None
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        decay: float,
+        start: Logistic | None = None,
+        counts: np.ndarray | None = None,
     ) -> None:
         self.mean = features.mean(axis=0, dtype=np.float64)
         self.std = features.std(axis=0, dtype=np.float64) + STD_EPS
         x, y = self._prepared(features), torch.from_numpy(labels)
         made = torch.zeros(x.shape[1], classes, dtype=torch.float64) if start is None else start.weights.clone()
         self.weights: Tensor = made.requires_grad_()
+        shares = None if counts is None else torch.from_numpy(counts / counts.sum())
         solver = torch.optim.LBFGS(
             [self.weights], max_iter=MOST_STEPS, tolerance_grad=1e-7, tolerance_change=1e-12, history_size=20,
             line_search_fn="strong_wolfe",
@@ -46,7 +54,7 @@ class Logistic:
 
         def loss() -> Tensor:
             solver.zero_grad()
-            made = F.cross_entropy(x @ self.weights, y) + decay / 2 * self.weights[:-1].square().sum()
+            made = _mean_loss(x @ self.weights, y, shares) + decay / 2 * self.weights[:-1].square().sum()
             made.backward()
             return made
 
@@ -65,3 +73,10 @@ class Logistic:
     def _prepared(self, features: np.ndarray) -> Tensor:
         x = (features.astype(np.float64) - self.mean) / self.std
         return torch.from_numpy(np.pad(x, ((0, 0), (0, 1)), constant_values=1.0))
+
+
+def _mean_loss(scores: Tensor, labels: Tensor, shares: Tensor | None) -> Tensor:
+    """Cross-entropy; `shares` of the pictures sum to 1."""
+    if shares is None:
+        return F.cross_entropy(scores, labels)
+    return (F.cross_entropy(scores, labels, reduction="none") * shares).sum()

@@ -12,10 +12,12 @@ from vitral import teacher
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
 from vitral.datasets import read as read_pictures
+from vitral.datasets import read_unlabelled, without_labels
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.fingerprint import overlaps
 from vitral.errors import DataError, UnreadableImageError, UsageError
-from vitral.models import Configuration, changed, configuration, described
+from vitral.models import Configuration, changed, configuration, described, family_of, positioned
+from vitral.objectives import build_objective
 from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
@@ -69,17 +71,23 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     data = override(base.data, _section(words, "data."))
     runtime = override(base.runtime, _section(words, "runtime."))
     seed = override(base.training, _section(words, "training.")).seed
-    dataset = dataset or read_pictures(data, seed)
+    unlabelled = _learns_without_labels(recipe, chosen, words)
+    if dataset is None:
+        dataset = read_unlabelled(data, seed) if unlabelled else read_pictures(data, seed)
+    elif unlabelled:
+        dataset = without_labels(dataset)
     on_gpu = choose_device(runtime.device).type != "cpu"
     weights = words.get("model.weights")
     pretrained = read(weights) if weights and weights != "none" else None
     config, decisions = _ask(chosen, base, data, dataset, pretrained, on_gpu, words)
     config = override(replace(config, recipe=recipe), words)
+    if "augmentation.flip" in words and "augmentation.check_flip" not in words:
+        config = override(config, {"augmentation.check_flip": False})  # the user knows
     config = _settle_sizes(config, words, pretrained)
     if config.optimizer.find_rate and "optimizer.learning_rate" in words:
         raise UsageError("--find-lr finds the rate that --learning-rate says: give one of the two.")
     # Written down: a resume on the other kind of device is told, and can ask for it. A CPU's is left to a trial.
-    if config.training.precision is None and (on_gpu or pretrained is None):
+    if config.training.precision is None and (on_gpu or not (pretrained or chosen.tries_precision)):
         config = override(config, {"training.precision": "bfloat16" if on_gpu else "float32"})
         decisions += ["bfloat16, which GPUs multiply faster"] if on_gpu else []
     if config.training.patience and VALIDATION not in dataset.splits:
@@ -101,6 +109,15 @@ def model_config(config: RunConfig, classes: int) -> Configuration:
     if config.model.name is None:
         raise UsageError("from scratch a model must be named: add --model ViT-Ti/16, or see `vitral models`.")
     named = configuration(config.model.name)
+    if config.model.positions in positioned.OWN_KINDS or config.model.positions_at:
+        named = positioned.like(named)
+    if not config.pretraining.is_off:
+        objective = build_objective(config.pretraining)
+        classes = objective.CLASSES
+        if family_of(named) != objective.FAMILY:
+            size = config.model.name.partition("-")[2]
+            other = {"mae": f"MAE's own encoder: --model MAE-{size}", "vit": f"a plain ViT: --model ViT-{size}"}
+            raise UsageError(f"pre-training by {config.pretraining.objective} takes {other[objective.FAMILY]}.")
     return changed(named, num_classes=classes, **model_overrides(config, named))
 
 
@@ -109,13 +126,38 @@ def model_words(plan: Plan) -> str | None:
     name = plan.config.model.name
     if plan.pretrained is not None or name is None:
         return None
-    return described(name, model_config(plan.config, len(plan.dataset.classes)))
+    return described(name, model_config(plan.config, max(1, len(plan.dataset.classes))))
 
 
 def model_overrides(config: RunConfig, model: Configuration) -> dict[str, Any]:
     """Fields of the network's configuration that the run sets itself; what is off need not be known to its family."""
+    if config.model.positions in positioned.OWN_KINDS and not isinstance(model, positioned.PositionedConfig):
+        raise UsageError(
+            f"positions {config.model.positions} are learned from scratch, and these weights have others: leave "
+            "--model.positions out."
+        )
     of_run = {k: v for k, v in vars(config.model).items() if k not in ("name", "weights", "freeze", "learn")}
     return {k: v for k, v in of_run.items() if v is not None and (v or hasattr(model, k))}
+
+
+def _learns_without_labels(name: str, recipe: Recipe, words: Mapping[str, Any]) -> bool:
+    """Whether a run is pre-training.
+
+    Raises:
+        UsageError: it is, and something was asked for that goes with labels alone; or the other way round.
+    """
+    unlabelled = recipe.is_pretraining
+    objective, weights = words.get("pretraining.objective"), words.get("model.weights")
+    if objective == "none" and unlabelled:
+        raise UsageError(f"recipe {name} learns without labels: leave --pretraining.objective none out.")
+    if objective not in (None, "none") and not unlabelled:
+        raise UsageError(f"recipe {name} learns labels: take --recipe mae-pretrain or masked-patch-prediction.")
+    if unlabelled and weights not in (None, "none"):
+        raise UsageError(
+            f"pre-training starts from nothing, not from {weights}: leave that out, or name a network alone, like "
+            f"`vitral train PICTURES --recipe {name} --model {'MAE-S/16' if 'mae' in name else 'ViT-S/16'}`."
+        )
+    return unlabelled
 
 
 def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
@@ -181,6 +223,7 @@ def _ask(
         pretrained=pretrained.preprocessing if pretrained else None,
         image_size=size,
         patch_size=configuration(words["model.name"]).stride if words.get("model.name") else None,
+        unlabelled=pretrained is not None and pretrained.described.pretraining is not None,
         lora=bool(override(base.lora, _section(words, "lora.")).rank),
         duration=override(base.schedule, {"duration": length}).duration if length else None,
     )

@@ -37,6 +37,13 @@ TINY = 24
 """Pixels of the shorter side below which moving a picture by one pixel is moving it far."""
 
 
+COMPACT_SIDE = 128
+"""Pixels that the shorter side of a picture is brought down to before a compact hybrid learns from nothing."""
+
+MANY = 20_000
+"""Training pictures from which on a larger network is worth its time, learning from nothing."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a preset looks at.
@@ -54,6 +61,7 @@ class Facts:
             positions of its last map); `None` leaves the whole model to the preset.
         duration: asked for explicitly; `None` leaves it to the preset.
         lora: whether only low-rank updates and the head learn.
+        unlabelled: the weights to start from were pre-trained by vitral without labels.
     """
 
     pictures: int
@@ -68,6 +76,7 @@ class Facts:
     patch_size: int | None = None
     duration: Duration | None = None
     lora: bool = False
+    unlabelled: bool = False
 
 
 class Decision(NamedTuple):
@@ -79,13 +88,9 @@ class Decision(NamedTuple):
 
 def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     """Training from nothing on a few hundred to fifty thousand pictures."""
-    size, patch, said = _scratch_input(facts)
+    size, model, said = _scratch_network(facts)
+    compact = (model.name or "").startswith("Compact")
     tiny = min(facts.height, facts.width) < TINY
-    if facts.patch_size is None:
-        model, reason = _scratch_model(facts.pictures, patch)
-        said.append(Decision("model.width", reason))
-    else:
-        model = ModelConfig()  # the variant that was named, as it is
     characters = facts.grey and min(size) <= 32
     if characters:
         said.append(Decision("augmentation.flip", "small grey pictures are often characters, so they are not mirrored"))
@@ -97,16 +102,41 @@ def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     config = RunConfig(
         model=replace(model, image_size=size),
         preprocessing=Preprocessing(crop=size, resize=min(size)),
-        augmentation=_scratch_augmentation(size, tiny, characters),
-        optimizer=OptimizerConfig("adamw", 2e-3 if (model.width or 192) < 128 else 1e-3, 0.05),
-        schedule=ScheduleConfig(duration, share(duration, 0.05), "cosine"),
+        augmentation=_compact_augmentation(size, characters) if compact else
+        _scratch_augmentation(size, tiny, characters),
+        optimizer=OptimizerConfig("adamw", 2e-3 if compact or (model.width or 192) < 128 else 1e-3, 0.05),
+        schedule=ScheduleConfig(duration, share(duration, 0.07 if compact else 0.05), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
-            batch_size=min(128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)), average=0.99,
-            evaluate_every=share(duration, 0.1, 1), checkpoint_every=share(duration, 0.05, 1),
+            batch_size=min(32 if compact else 128, max(16, 2 ** (facts.pictures // 20).bit_length() // 2)),
+            average=0.99, evaluate_every=share(duration, 0.1, 1), checkpoint_every=share(duration, 0.05, 1),
+            precision=None if compact or facts.gpu else "float32",
         ),
     )  # fmt: skip
     return config, said
+
+
+def _scratch_network(facts: Facts) -> tuple[Size, ModelConfig, list[Decision]]:
+    """Input size and network, with the reasons: a compact hybrid but for tiny pictures and where a model was named."""
+    tiny = min(facts.height, facts.width) < TINY
+    if tiny or facts.patch_size is not None:
+        size, patch, said = _scratch_input(facts)
+        if facts.patch_size is not None:
+            return size, ModelConfig(), said  # the variant that was named, as it is
+        model, reason = _scratch_model(facts.pictures, patch)
+        return size, model, [*said, Decision("model.width", reason)]
+    side = min(facts.height, facts.width, COMPACT_SIDE)
+    token = 8 if (min(facts.image_size) if facts.image_size else side) <= 64 else 16
+    size = facts.image_size or (round(side / token) * token,) * 2
+    tokens = -(-size[0] // token) * -(-size[1] // token)
+    layers, blocks = (6, 2) if facts.pictures < MANY else (10, 4)
+    reason = (
+        f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, brought to {tokens} tokens by a "
+        "small residual network, since early convolutions learn faster from little data than patches"
+    )
+    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {layers} convolutions"
+    model = ModelConfig(name=f"Compact-R{layers}/{token}", stochastic_depth=0.05)
+    return size, model, [Decision("model.name", reason), Decision("model.width", behind)]
 
 
 def share(duration: Duration, part: float, least_epochs: float = 0) -> Duration:
@@ -119,7 +149,7 @@ def share(duration: Duration, part: float, least_epochs: float = 0) -> Duration:
 
 def _scratch_model(pictures: int, patch: int) -> tuple[ModelConfig, str]:
     width, depth, heads = (96, 6, 3) if pictures < 3_000 else (128, 6, 4)
-    if pictures >= 20_000:
+    if pictures >= MANY:
         width, depth, heads = 192, 9, 3
     model = ModelConfig(
         name=f"ViT-Ti/{patch}", pool="gap", positions="learned", width=width, depth=depth, num_heads=heads,
@@ -178,12 +208,24 @@ def _scratch_augmentation(size: Size, tiny: bool, characters: bool) -> Augmentat
     )  # fmt: skip
 
 
+def _compact_augmentation(size: Size, characters: bool) -> AugmentationConfig:
+    """Light: in the epochs that minutes allow, a hybrid gains little from pictures that are hard to learn."""
+    small = min(size) <= 40
+    return AugmentationConfig(
+        crop="resize-random" if small else "inception", padding=min(size) // 8 if small else 0, min_area=0.3,
+        flip=not characters, randaugment_layers=0 if characters else 2,
+        randaugment_magnitude=0.0 if characters else 5.0,
+    )  # fmt: skip
+
+
 def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     """Transfer of pretrained weights to a folder of pictures; without weights, `scratch_small`."""
     if facts.pretrained is None:
         config, others = scratch_small(facts)
         reason = "there are no pretrained weights to start from (--model), so training starts from nothing"
         return config, [Decision("model.weights", reason), *others]
+    if facts.unlabelled and not facts.lora:
+        return _after_pretraining(facts, facts.pretrained)
     said: list[Decision] = []
     preprocessing = facts.pretrained
     size = facts.image_size or preprocessing.crop
@@ -211,7 +253,7 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
     config = RunConfig(
         model=ModelConfig(image_size=size),
         preprocessing=preprocessing,
-        augmentation=AugmentationConfig(min_area=0.5),
+        augmentation=AugmentationConfig(min_area=0.5, check_flip=True),
         optimizer=OptimizerConfig("adamw", float(f"{rate:.1e}"), 0.05, layer_decay=1.0 if facts.lora else 0.75),
         schedule=ScheduleConfig(duration, share(duration, 0.1), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
@@ -219,9 +261,39 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
             batch_size=batch,
             average=0.99,
             evaluate_every=share(duration, 0.1, 1),
+            first_look=True,
         ),
     )
     return config, said
+
+
+def pretrain_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
+    """What learns without labels: a plain ViT, whose patches can be hidden one by one, for as many pictures."""
+    size, patch, said = _scratch_input(facts)
+    if facts.patch_size is None:
+        model, reason = _scratch_model(facts.pictures, patch)
+        said = [*said, Decision("model.width", reason)]
+    else:
+        model = ModelConfig()  # the variant that was named, as it is
+    small, others = scratch_small(replace(facts, image_size=size, patch_size=patch))
+    said += [decision for decision in others if decision.setting in ("schedule.duration", "augmentation.flip")]
+    return replace(small, model=replace(model, image_size=size, stochastic_depth=None)), said
+
+
+def _after_pretraining(facts: Facts, theirs: Preprocessing) -> tuple[RunConfig, list[Decision]]:
+    """Weights that know pictures but no classes: as long and as varied as from nothing, the lower layers at lower rates
+    (arXiv 2111.06377, section A.2, where they learn for 50 to 100 epochs)."""
+    size = facts.image_size or theirs.crop
+    config, others = scratch_small(replace(facts, image_size=size, patch_size=1))  # of a ViT, whichever it is
+    reason = "the weights were pre-trained without labels: classes are learned as long as from nothing"
+    config = replace(
+        config,
+        model=ModelConfig(image_size=size, stochastic_depth=config.model.stochastic_depth),
+        preprocessing=theirs.at_size(size),
+        optimizer=replace(config.optimizer, layer_decay=0.75),
+    )
+    kept = [decision for decision in others if decision.setting in ("schedule.duration", "augmentation.flip")]
+    return config, [Decision("optimizer.layer_decay", reason), *kept]
 
 
 def start_from(device: str, memory: int | None) -> tuple[str, str]:

@@ -65,9 +65,9 @@ def measure_corruptions(
         return corrupt(prepared(sample), *variants[variant], seed, sample)
 
     ids = _picture_by_picture(len(split), len(variants))
-    for batch in batches(ids, make, model.preprocessing.crop, workers, prefetch=2):
+    for batch, scores in model.over(batches(ids, make, model.preprocessing.crop, workers, prefetch=2), model.logits):
         if len(batch):
-            answers = model.logits(batch.images).argmax(dim=1).numpy()
+            answers = scores.argmax(dim=1).numpy()
             right[batch.samples, batch.epochs] = answers == truth[batch.samples]
             tell(int(batch.samples.max()) + 1)
     return {**_summary(right, names), "seed": seed}

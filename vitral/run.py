@@ -23,13 +23,14 @@ from typing import Any
 
 import torch
 
-from vitral import frozen
+from vitral import frozen, pretraining
 from vitral import teacher as teachers
 from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
 from vitral.errors import NonFiniteError, UsageError
 from vitral.evaluation import calibrate, trust
+from vitral.first_look import applies, first_look
 from vitral.gallery import gallery
 from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
@@ -112,6 +113,10 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         try_out(progress, session, schedule.total * quiet.training.batch_size)
         if quiet.optimizer.find_rate:
             screen.decide("the learning rate will be found by a range test before the first step")
+        if applies(session, progress.model):
+            screen.decide(
+                "first the head alone will be solved on the pictures as they are: it is kept if nothing is better"
+            )
     changed = {"runtime.tensorboard": plan.config.runtime.tensorboard, "optimizer.find_rate": quiet.optimizer.find_rate}
     step = None if saved is None else int(saved.state["progress"]["step"])
     return override(session.config, changed), step
@@ -126,6 +131,7 @@ def _run(plan: Plan, folder: Path, screen: Screen, resumed: bool, interrupt: Int
         finished = not isinstance(session, frozen.FrozenSession) or session.prepare()
         if finished and progress.step == 0:
             try_out(progress, session, schedule.total * plan.config.training.batch_size)
+            finished = first_look(progress, session)
         finished = finished and _train(progress, session, schedule)
         finished = finished and _measure(folder, plan, progress, session)
     except NonFiniteError:
@@ -155,9 +161,14 @@ def _prepared(
     if plan.teacher is not None:
         teacher = teachers.teacher(plan.teacher, config.distillation, config.preprocessing, dataset.classes, device)
         screen.decide(teachers.said(plan.teacher, config.distillation, config.preprocessing))
+    save: Callable[[Any], None] = partial(_save, folder=folder, plan=plan)
     forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     kind: Any = Session
-    if frozen.applies(config, network):
+    if not config.pretraining.is_off:
+        kind, save = pretraining.PretrainingSession, partial(pretraining.save, folder=folder, plan=plan)
+        if config.schedule.resolution:
+            raise UsageError("learning without labels takes one size: leave --progressive-resolution out.")
+    elif frozen.applies(config, network):
         screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
         forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
         if config.schedule.resolution:
@@ -173,7 +184,7 @@ def _prepared(
         screen=screen,
         stopped=stopped,
         forward=torch.compile(forward) if config.training.compile else forward,
-        save_best=lambda model: _save(model, folder, plan),
+        save_best=save,
         descriptions=_descriptions(plan),
         teacher=teacher,
         discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
@@ -190,8 +201,9 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     if optimizer.name == "lbfgs":
         return frozen.solve(progress, session)
     batches = session.batches(progress.step)
+    finished = False
     try:
-        return train(
+        finished = train(
             progress,
             batches,
             session,
@@ -199,9 +211,11 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
             lambda step: optimizer.learning_rate * schedule.factor(step),
             optimizer.clip_norm,
         )
+        return finished
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
+        session.put_away(finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
@@ -225,9 +239,11 @@ def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool
         screen.say(f"resuming at step {progress.step} of {session.cadence.total}")
 
 
-def _network(plan: Plan, screen: Screen) -> Network:
+def _network(plan: Plan, screen: Screen) -> Any:
     config, classes = plan.config, plan.dataset.classes
     torch.manual_seed(config.training.seed)
+    if not config.pretraining.is_off:
+        return pretraining.network(plan, screen)
     if plan.pretrained is None:
         network = build_network(model_config(config, len(classes)))
         count = sum(parameter.numel() for parameter in network.parameters())
@@ -281,6 +297,8 @@ def _descriptions(plan: Plan) -> dict[str, str]:
 def _measure(folder: Path, plan: Plan, progress: Progress, session: Session) -> bool:
     """Fit the best model's temperature on the validation split, measure it on that and the test split, where there
     are such, and write the numbers into its folder."""
+    if isinstance(session, pretraining.PretrainingSession):
+        return pretraining.measure(folder, plan, progress, session)
     if not (folder / "model" / "model.safetensors").is_file():
         session.screen.warn(f"the best model is gone from {folder / 'model'}: the newest weights take its place")
         _save(session.model(progress), folder, plan)

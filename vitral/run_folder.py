@@ -102,6 +102,8 @@ def settled(plan: Plan, folder: Path) -> Plan:
         chosen["training.micro_batch_size"] = min(*sizes, plan.config.training.batch_size)
     if plan.config.training.precision is None:
         chosen["training.precision"] = before.training.precision
+    if plan.config.augmentation.check_flip and before.augmentation.check_flip:
+        chosen["augmentation.flip"] = before.augmentation.flip
     if plan.config.optimizer.find_rate and before.optimizer.find_rate:
         chosen["optimizer.learning_rate"] = before.optimizer.learning_rate
     return replace(plan, config=override(plan.config, chosen))

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vitral.config import RunConfig, Size
 from vitral.console import Screen, duration_words
+from vitral.data import batched
 from vitral.data.balance import BalancedOrder
-from vitral.data.decode import decode
+from vitral.data.cache import Cache, Disk, Memory
+from vitral.data.choices import drawn
 from vitral.data.loader import Batch, Ids, Make, batches
 from vitral.data.mixing import mix
 from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
 from vitral.data.random_streams import batch_generator, sample_generator, step_seed
-from vitral.data.transforms import augment
+from vitral.data.reading import Opened, Reader
+from vitral.data.transforms import vary
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
-from vitral.evaluation import evaluate_split, threads
+from vitral.evaluation import cores, evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
 from vitral.metrics import name_of, written
 from vitral.overrides import override
@@ -34,6 +37,7 @@ from vitral.serving.predictor import Model
 from vitral.training import checkpoint, lora, memory, sparse
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
+from vitral.training.limits import WORDS, Work, limit
 from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
@@ -80,18 +84,51 @@ class Session:
             self.config.schedule.resolution, self.cadence.total, self.config.preprocessing.crop
         )
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
-        self.speed, self.recent = Speed(), Speed()
+        self.speed, self.recent, self.work = Speed(), Speed(), Work()
         self.failed_saves = 0
-        self.last_line = ""
+        self.last_line = self.limit = ""
+        self.reader: Reader | None = None
 
     # Data ----------------------------------------------------------------------------------------
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        runtime, ids = self.config.runtime, self.ids(step)
+        runtime, data, ids = self.config.runtime, self.config.data, self.ids(step)
+        if self.reader is None:
+            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, self._cache(), self.work.note)
         for size, steps in self.resolution.parts(step):
             part = itertools.islice(ids, steps)
             yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
+
+    def _cache(self) -> Cache | None:
+        """What `runtime` asks for; says so."""
+        runtime = self.config.runtime
+        if runtime.cache == "none":
+            return None
+        asked = None if runtime.cache_size is None else int(runtime.cache_size * 1e9)
+        if runtime.cache == "ram":
+            size = asked or (memory.free_bytes(torch.device("cpu")) or 8 * 10**9) // 4
+            kept: Cache = Memory(runtime.cache_of, size)
+        else:
+            folder = Path(runtime.cache_folder or self.folder / "cache")
+            size = asked or shutil.disk_usage(folder if folder.exists() else self.folder).free // 2
+            kept = Disk(runtime.cache_of, size, folder, self.config.data.shrink, runtime.cache_folder is None)
+        where = "memory" if runtime.cache == "ram" else str(kept.folder)  # type: ignore[attr-defined]
+        self.screen.decide(f"{runtime.cache_of} of training pictures are kept in {where}, up to {size / 1e9:,.1f} GB")
+        return kept
+
+    def put_away(self, done: bool) -> None:
+        """Say what the cache held, and take away what only this run needed; `done` is false if it will go on."""
+        cache = self.reader.cache if self.reader else None
+        if cache is None:
+            return
+        failure = getattr(cache, "failure", None)
+        if failure:
+            self.screen.warn(f"pictures could no longer be kept ({failure}); they were read again instead.")
+        share = f"{cache.pictures:,} of {len(self.train_split):,} pictures" if done else f"{cache.pictures:,} pictures"
+        full = ": it was full, and --runtime.cache-size gives it more" * cache.full
+        self.screen.decide(f"the cache kept {share} in {cache.bytes / 1e9:,.2f} GB{full}")
+        cache.close(done)
 
     def ids(self, step: int) -> Iterator[Ids]:
         """Epochs and sample ids of every batch from `step` on."""
@@ -105,13 +142,19 @@ class Session:
             )
 
     def _make_at(self, size: Size) -> Make:
-        """What makes a training picture of this size, varied."""
+        """What makes a training picture of this size, varied or with the choices for it."""
+        seed, on_device = self.config.training.seed, self.config.runtime.augment_on == "device"
         preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
 
-        def make(epoch: int, sample: int) -> np.ndarray:
-            pixels = decode(self.train_split.sources[sample], self.config.data.max_pixels)
-            rng = sample_generator(self.config.training.seed, epoch, sample)
-            return augment(pixels, rng, augmentation, preprocessing)
+        def make(epoch: int, sample: int) -> Any:
+            rng = sample_generator(seed, epoch, sample)
+
+            def varied(picture: Opened) -> Any:
+                pixels = picture.cut(rng, augmentation, preprocessing)
+                return (pixels, drawn(size, rng, augmentation)) if on_device else vary(pixels, rng, augmentation)
+
+            assert self.reader is not None
+            return self.reader.make(self.train_split.sources[sample], varied)
 
         return make
 
@@ -189,8 +232,14 @@ class Session:
 
     def inputs(self, batch: Batch) -> Tensor:
         """What `forward` takes of a batch, on the device."""
+        return normalise(self.pixels(batch), self.config.preprocessing.mean, self.config.preprocessing.std)
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """Pictures of a batch [n, h, w, 3] uint8, on the device, varied."""
         pixels = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
-        return normalise(pixels, self.config.preprocessing.mean, self.config.preprocessing.std)
+        if batch.choices:
+            pixels = batched.vary(pixels, batch.choices, self.config.augmentation.randaugment_magnitude)
+        return pixels
 
     def kept_bytes(self, batch: Batch) -> int:
         """Bytes that a forward pass of the whole batch keeps for the backward pass."""
@@ -230,9 +279,21 @@ class Session:
         """One line of training metrics, one of speeds."""
         self._write(progress, record)
         speed = self.recent.read()
-        self.speeds.append({"step": progress.step, **{k: speed[k] for k in ("images_per_second", "waiting")}})
+        self.limit = self._limit(speed["waiting"])
+        told = {k: speed[k] for k in ("images_per_second", "waiting")}
+        self.speeds.append({"step": progress.step, **told, "limit": self.limit})
         self.recent.restart()
-        self.last_line = f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
+        self.work.restart()
+        self.last_line = self.in_words(record)
+
+    def in_words(self, record: dict[str, float]) -> str:
+        """Training metrics as the live line shows them."""
+        return f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
+
+    def _limit(self, waiting: float) -> str:
+        """What held up the steps since the last line of metrics."""
+        workers = threads(self.config.runtime.workers)
+        return limit(waiting, self.work.read, self.work.made, workers, cores())
 
     def tick(self, progress: Progress, size: int, waited: float) -> None:
         """Redraw the live line."""
@@ -240,10 +301,13 @@ class Session:
         self.recent.add(size, waited)
         speed = self.speed.read()
         left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
-        loss = self.last_line or f"loss {progress.sums['loss'] / max(1, progress.sums['pictures']):.3f}"
+        loss = self.last_line
+        if progress.sums and not loss:
+            loss = f"loss {progress.sums['loss'] / max(1, progress.sums['pictures']):.3f}"
+        held = WORDS[self.limit or self._limit(speed["waiting"])]
         self.screen.progress(
             f"step {progress.step}/{self.cadence.total}  {loss}  {speed['images_per_second']:.0f} img/s  "
-            f"waiting for data {speed['waiting']:.0%}  {duration_words(left)} left"
+            f"{duration_words(left)} left  held up by {held} (waiting for data {speed['waiting']:.0%})"
         )
 
     def evaluate(self, progress: Progress) -> bool:
@@ -257,6 +321,12 @@ class Session:
         result = self.measured(model, VALIDATION)
         if result is None:
             return False
+        self.judge(progress, model, result)
+        self._excuse(time.perf_counter() - began)
+        return True
+
+    def judge(self, progress: Progress, model: Model, result: Evaluation) -> None:
+        """Note what the model is worth on the validation split; keep it if it is the best so far."""
         named = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         self._write(progress, {f"validation_{name}": value for name, value in named.items()})
         chief = self.config.metric
@@ -269,8 +339,6 @@ class Session:
             model.metrics = {"validation": result.metrics, "step": progress.step, "best_step": progress.step}
             self.save_best(model)
         self._tell_evaluation(progress, chief, value)
-        self._excuse(time.perf_counter() - began)
-        return True
 
     def measured(self, model: Model, name: str) -> Evaluation | None:
         """The model on the split of that name, its unreadable pictures named; `None` if it was interrupted."""

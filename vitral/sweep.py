@@ -102,7 +102,7 @@ def sweep(
             screen.decide(sentence)
         for number, member in enumerate(tried, start=1):
             if _row(table, member) is None:
-                brief = _Brief(screen, f"{number} of {len(tried)}, {member.name}: ")
+                brief = Brief(screen, f"{number} of {len(tried)}, {member.name}: ")
                 stopped = _run(plan, member, folder, table, brief, command)
                 if stopped is not None:
                     return Result(folder, folder / "model", {}, False, stopped.signal), table
@@ -220,7 +220,7 @@ def _write(folder: Path, table: dict[str, Any]) -> None:
 # Members --------------------------------------------------------------------------------------------
 
 
-class _Brief(Screen):
+class Brief(Screen):
     """A screen on which a member shows how far it is and what is wrong, and no more."""
 
     def __init__(self, screen: Screen, prefix: str) -> None:
@@ -264,7 +264,9 @@ def _run(
 def _own(plan: Plan, member: Member, folder: Path, table: dict[str, Any]) -> Plan:
     """The plan of a member."""
     splits = {name: split for name, split in plan.dataset.splits.items() if name != TEST}  # test takes no part
-    config = override(member.config(plan.config), {"training.evaluate_every": Duration(0, "steps"), **table["settled"]})
+    # A solved head that is kept would make all members alike, so there is no first look.
+    ends = {"training.evaluate_every": Duration(0, "steps"), "training.first_look": False}
+    config = override(member.config(plan.config), {**ends, **table["settled"]})
     config = override(config, {"runtime.features": config.runtime.features or str(folder / "features")})
     return replace(plan, config=config, dataset=replace(plan.dataset, splits=splits), warnings=())
 

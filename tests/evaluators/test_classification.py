@@ -69,12 +69,11 @@ def batches(count: int, size: int, bad: set[int]) -> list[Batch]:
 
 def test_numbers_do_not_depend_on_how_pictures_are_batched() -> None:
     logits, labels = random_case(50)
-    results = [
-        evaluate(
-            batches(50, size, {7, 30}), lambda images: torch.from_numpy(logits[images[:, 0, 0, 0]]), labels, CLASSES
-        )
-        for size in (1, 7, 50)
-    ]
+
+    def answered(size: int) -> list[tuple[Batch, torch.Tensor]]:
+        return [(b, torch.from_numpy(logits[b.images[:, 0, 0, 0]])) for b in batches(50, size, {7, 30})]
+
+    results = [evaluate(answered(size), labels, CLASSES) for size in (1, 7, 50)]
     assert results[0] is not None
     assert results[0].metrics["unreadable"] == 2
     assert results[0].unreadable == {7: "torn", 30: "torn"}
@@ -83,10 +82,8 @@ def test_numbers_do_not_depend_on_how_pictures_are_batched() -> None:
 
 def test_an_evaluation_can_be_stopped() -> None:
     _, labels = random_case(50)
-    assert (
-        evaluate(batches(50, 10, set()), lambda images: torch.zeros(len(images), 8), labels, CLASSES, stop=lambda: True)
-        is None
-    )
+    answered = ((batch, torch.zeros(len(batch), 8)) for batch in batches(50, 10, set()))
+    assert evaluate(answered, labels, CLASSES, stop=lambda: True) is None
 
 
 def test_a_picture_with_an_unknown_class_counts_as_wrong_among_several_labels_too() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,14 @@ from vitral.cli import main
 from vitral.commands import quantising
 from vitral.config import Preprocessing
 from vitral.data.preprocessing import to_json
+from vitral.datasets.pictures import Picture
 from vitral.errors import DataError, UsageError
 from vitral.exporters import EXPORTERS, choice, onnx
 from vitral.exporters.folder import adopt, export
 from vitral.exporters.graph import Compact, Graph
 from vitral.exporters.options import Options
 from vitral.exporters.parity import TOLERANCES, compare, require, synthetic
+from vitral.exporters.sample import some_pixels
 from vitral.serving.predictor import Model
 
 
@@ -146,6 +150,24 @@ def test_an_exported_folder_is_looked_at_as_a_strangers(exported: Path, tmp_path
     (odd / "export.json").write_text('{"format": "../../other"}')
     with pytest.raises(UsageError, match="onnx and openvino"):
         vitral.load(odd)
+
+
+def test_a_graph_that_never_answers_is_given_up(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    class Endless:
+        name, names = "endless", ["logits"]
+        metadata = open_backend("onnxruntime", exported / "model.onnx").metadata
+
+        def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+            ended.wait()
+            return {}
+
+    monkeypatch.setattr("vitral.serving.exported.open_backend", lambda *_: Endless())
+    monkeypatch.setattr("vitral.serving.exported.LONGEST", 0.05)
+    with pytest.raises(DataError, match="has not answered one picture within 0.05 s"):
+        vitral.load(exported)
+    ended.set()
 
 
 def test_openvino_opens_its_own_form_with_everything_inside(folder: Path, exported: Path, tmp_path: Path) -> None:
@@ -270,7 +292,7 @@ def test_another_function_is_not_written(folder: Path, exported: Path, tmp_path:
 
 def test_not_a_number_is_no_parity(folder: Path) -> None:
     class Broken:
-        name, metadata = "broken", {}
+        name, metadata, names = "broken", {}, ["probabilities"]
 
         def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
             return {"probabilities": np.full((len(pixels), 3), np.nan, dtype=np.float32)}
@@ -353,6 +375,34 @@ def test_int8_auto_keeps_the_fastest_that_is_right(
     assert f"{kept['format']} {kept['precision']}" == max(allowed, key=lambda row: row["pictures_per_second"])["name"]
     assert rows["onnx float32"]["top1"] == rows["torch float32"]["top1"]
     assert chosen.classes == model.classes
+
+
+def test_of_an_archive_no_more_pictures_are_held_than_are_compared() -> None:
+    model, held = small_model(), []
+
+    class Counted(bytes):
+        def __del__(self) -> None:
+            held.remove(id(self))
+
+    def pictures() -> Any:
+        for k in range(500):
+            data = Counted(_png(k))
+            held.append(id(data))
+            most.append(len(held))
+            yield Picture(str(k), data)
+
+    most: list[int] = []
+    found, unreadable = some_pixels(model, pictures(), 500, 8, 0, 10**6)
+    assert (len(found), unreadable) == (8, [])
+    assert max(most) <= 8 + 2
+    every = np.stack([model.pixels(_png(k)) for k in range(0, 496, 62)])
+    assert {row.tobytes() for row in found} == {row.tobytes() for row in every}
+
+
+def _png(k: int) -> bytes:
+    file = io.BytesIO()
+    picture("red", k, (20, 20)).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_pictures_of_which_none_can_be_read_choose_nothing() -> None:

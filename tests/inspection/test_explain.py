@@ -38,6 +38,7 @@ KINDS = {
     "MAE": ("MAE-B/16", (16, 32), SMALL),
     "BEiT": ("BEiT-B/16", (16, 32), SMALL),
     "hybrid": ("R+ViT-Ti/16", (32, 64), SMALL),
+    "compact hybrid": ("Compact-R6/8", (16, 24), {**SMALL, "stem": 8, "stages": (8, 16)}),
     "Swin": ("Swin-T", (32, 64), {"num_classes": 3, "width": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}),
     "Mixer": ("Mixer-S/32", (32, 64), {"num_classes": 3, "depth": 1}),
     "ResNet": ("ResNet-50", (32, 64), {"num_classes": 3, "blocks": (1, 1, 1, 1)}),

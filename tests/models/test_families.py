@@ -23,6 +23,7 @@ from vitral.models.adapter import AdapterConfig
 from vitral.models.beit import BEiTConfig
 from vitral.models.bit import BiTConfig
 from vitral.models.botnet import BoTNetConfig
+from vitral.models.compact import CompactConfig
 from vitral.models.deit import DistilledConfig
 from vitral.models.efficientnet import EfficientNetConfig
 from vitral.models.hybrid import HybridConfig
@@ -30,6 +31,7 @@ from vitral.models.layerscale import LayerScaleConfig
 from vitral.models.mae import MaeConfig
 from vitral.models.mixer import MixerConfig
 from vitral.models.network import Network
+from vitral.models.positioned import PositionedConfig
 from vitral.models.resnet import ResNetConfig
 from vitral.models.swin import SwinConfig
 from vitral.models.vit import ViTConfig
@@ -39,6 +41,7 @@ from vitral.weights import build, read
 TINY: dict[str, Any] = {
     # a network of each family that takes milliseconds, with 5 classes
     "vit": ViTConfig(4, 32, 2, 64, 2, (16, 16), 5),
+    "positioned": PositionedConfig(4, 32, 2, 64, 2, (16, 16), 5, positions="relative"),
     "deit": DistilledConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "layerscale": LayerScaleConfig(4, 32, 2, 64, 2, (16, 16), 5, "token_mean", registers=2, mlp="swiglu"),
     "mae": MaeConfig(4, 32, 2, 64, 2, (16, 16), 5),
@@ -48,6 +51,7 @@ TINY: dict[str, Any] = {
     "beit": BEiTConfig(4, 32, 2, 64, 2, (16, 16), 5),
     "swin": SwinConfig(16, (1, 2), (2, 4), window_size=2, patch_size=2, image_size=(16, 16), num_classes=5),
     "hybrid": HybridConfig(1, 32, 2, 64, 2, (16, 16), 5, blocks=(1, 1)),
+    "compact": CompactConfig(32, 2, 64, 2, (16, 16), 5, 8, stages=(8,)),
     "bit": BiTConfig((1, 1), 1, (16, 16), 5),
     "mixer": MixerConfig(4, 32, 2, 8, 64, (16, 16), 5),
     "adapter": AdapterConfig("timm", "test_resnet", (32, 32), 5),

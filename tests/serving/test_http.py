@@ -187,7 +187,7 @@ def test_the_open_inference_protocol_answers_in_words_and_bytes(server: Running,
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"name": "x"}, 400), ({"datatype": "FP32"}, 400), ({"shape": [2]}, 400), ({"shape": []}, 413),
+        ({"name": "x"}, 400), ({"datatype": "FP32"}, 400), ({"shape": [2]}, 400), ({"shape": []}, 400),
         ({"shape": [99]}, 413), ({"shape": [1, 2]}, 400), ({"data": ["?"]}, 400), ({"data": None}, 400),
         ({"data": [base64.b64encode(b"no picture").decode()]}, 422), ({"shape": ["1"]}, 400),
         ({"parameters": {"binary_data_size": 5}}, 400), ({"shape": [True]}, 400),
@@ -202,6 +202,17 @@ def test_a_wrong_tensor_is_named(change: dict[str, Any], status: int, server: Ru
     answer = server.ask("POST", "/v2/models/first/infer", json.dumps({"inputs": [tensor | change]}))
     assert answer.status == status, answer.body
     error_of(answer)
+
+
+def test_tensors_of_very_many_numbers_come_as_bytes(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitral.serving.tensors.MOST_VALUES", 100)
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, 6, 6, 3], "data": [0] * 108}
+    answer = server.ask("POST", "/v2/models/first/infer", json.dumps({"inputs": [tensor]}))
+    assert answer.status == 413
+    assert "bytes after it" in error_of(answer)["message"]
+    head = json.dumps({"inputs": [{**tensor, "data": None, "parameters": {"binary_data_size": 108}}]}).encode()
+    length = {"inference_header_content_length": str(len(head))}
+    assert server.ask("POST", "/v2/models/first/infer", head + bytes(108), **length).status == 200
 
 
 # Refusals -----------------------------------------------------------------------------------------------

@@ -24,7 +24,15 @@ from vitral.serving.process import Order
 
 @pytest.mark.parametrize(
     ("promise", "amount"),
-    [("overload", 0.8), ("slow_clients", 1.2), ("late_and_gone", 5), ("draining", 1), ("failing", 150)],
+    [
+        ("overload", 0.8),
+        ("slow_clients", 1.2),
+        ("late_and_gone", 5),
+        ("draining", 1),
+        ("failing", 150),
+        ("unswapped", 600),
+        ("mutated", 200),
+    ],
 )
 def test_a_promise_holds(promise: str, amount: float) -> None:
     arguments = (amount, 12) if promise == "slow_clients" else (amount,)
@@ -32,7 +40,7 @@ def test_a_promise_holds(promise: str, amount: float) -> None:
     assert verdict["held"], verdict
 
 
-def test_a_lone_picture_never_waits_for_company_and_those_that_wait_become_one_batch() -> None:
+def test_a_lone_picture_never_waits_for_company_and_those_that_wait_share_batches() -> None:
     model = StandIn()
     with Running(start=model) as server:
         assert server.classify(red(5)).json["results"][0]["predictions"][0] == {"label": "c5", "probability": 1.0}
@@ -49,7 +57,9 @@ def test_a_lone_picture_never_waits_for_company_and_those_that_wait_become_one_b
         model.gate.set()
         for thread in threads:
             thread.join()
-    assert model.sizes == [1, 1, 5]
+    assert model.sizes[:2] == [1, 1]
+    assert model.sizes[2] >= 3  # half of what waits, or more where a batch saves time
+    assert sum(model.sizes) == 7
 
 
 def test_a_queue_that_is_full_refuses_before_the_body_is_read() -> None:
@@ -160,6 +170,32 @@ def test_too_many_connections_are_sent_away() -> None:
             one.close()
         until(lambda: not server.life.server_state.connections)
         assert server.classify(red(1)).status == 200
+
+
+def test_a_client_that_only_ends_its_sending_is_answered_and_one_that_is_gone_costs_nothing() -> None:
+    model = StandIn()
+    model.gate.clear()
+    with Running(start=model, limits=Limits(max_batch=1)) as server:
+        first = threading.Thread(target=server.classify, args=(red(1),))
+        first.start()
+        until(model.entered.is_set)
+        body = red(2)
+        head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(head + body)
+            half.shutdown(socket.SHUT_WR)
+            with socket.create_connection(("127.0.0.1", server.port)) as gone:
+                gone.sendall(head.replace(b"%d" % len(body), b"%d" % len(red(3))) + red(3))
+                batcher = server.life.house.models["m"].batcher
+                assert batcher is not None
+                until(lambda: batcher.admitted == 3)
+            until(lambda: batcher.admitted == 2)
+            model.gate.set()
+            answer = b"".join(iter(lambda: half.recv(4096), b""))
+        first.join()
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+    assert b'"c2"' in answer
+    assert model.seen == [1, 2]
 
 
 def test_a_client_that_never_reads_is_cut_off() -> None:
@@ -282,3 +318,27 @@ def test_requests_that_come_together_are_all_answered_by_two_processes() -> None
         assert {reply.status for reply in asyncio.run(scene())} == {200}
     assert model.starts == 2
     assert sorted(model.seen) == list(range(20))
+
+
+@pytest.mark.parametrize(("precision", "then"), [("float32", "openvino"), ("int8-static", "auto")])
+def test_two_processes_of_a_model_settle_on_one_engine(precision: str, then: str) -> None:
+    model = StandIn()
+    model.description = dataclasses.replace(model.description, backend="openvino", precision=precision)
+    asked: list[str] = []
+
+    def start(order: Order) -> Any:
+        asked.append(order.backend)
+        return model(order)
+
+    with Running({"m": Order("stand-in", backend="auto")}, start=start, replicas=3) as server:
+        assert server.ask("GET", "/v1/models").json["models"][0]["precision"] == precision
+        assert asked == ["auto", then, then]
+
+
+@pytest.mark.parametrize(("asked", "found", "count"), [("cpu", "cpu", 2), ("auto", "cpu", 2), ("auto", "cuda:0", 1)])
+def test_two_processes_share_a_processor_and_one_has_a_gpu(asked: str, found: str, count: int) -> None:
+    model = StandIn()
+    model.description = dataclasses.replace(model.description, device=found)
+    with Running({"m": Order("stand-in", device=asked)}, start=model, replicas=None) as server:
+        assert server.classify(red(1)).status == 200
+    assert model.starts == count

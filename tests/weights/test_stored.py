@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.places import WEIGHTS
 from vitral.errors import DataError
+from vitral.weights import read
+from vitral.weights.report import LoadReport
 from vitral.weights.stored import open_stored, unpickling
 from vitral.weights.stored.npz import NpzFile
 from vitral.weights.stored.pickled import PickledFile, check
@@ -353,3 +355,35 @@ def test_an_archive_of_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.npz").write_bytes(b"PK\x05\x06" + bytes(18))
     with pytest.raises(DataError, match="holds no arrays"):
         open_stored(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "pth"])
+def test_a_name_with_line_breaks_is_told_on_one_line(kind: str, tmp_path: Path) -> None:
+    tensors = {"a\nb\x1b[31m": torch.zeros(1), "c\u2028d\r": torch.zeros(2)}
+    path = tmp_path / "weights"
+    if kind == "npz":
+        with path.open("wb") as file:
+            np.savez(file, **{name: value.numpy() for name, value in tensors.items()})
+    elif kind == "pth":
+        torch.save({**tensors, "e\nf": "no tensor"}, path)
+    else:
+        save_file(tensors, path)
+    assert set(open_stored(path).shapes) == set(tensors)
+    with pytest.raises(DataError, match=r"names like a\\nb\\x1b\[31m, c\\u2028d\\x0d") as caught:
+        read(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_damaged_archive_with_line_breaks_in_a_name_is_told_on_one_line(tmp_path: Path) -> None:
+    path = npz_of(tmp_path / "weights", ("a\nb\u2029.npy", b"nothing"))
+    with pytest.raises(DataError, match="is no array") as caught:
+        open_stored(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_account_of_a_load_has_one_line_for_each_event_whatever_the_names() -> None:
+    report = LoadReport(
+        "folder\nname", "timm", resized=[("a\nb", (1,), (2,))], reinitialised=["c\rd"], dropped=[("e\u2028f", "why\n")],
+        notes=["left out g\x85h: not tensors"],
+    )  # fmt: skip
+    assert len("\n".join(report.lines()).splitlines()) == len(report.lines()) == 5

@@ -18,6 +18,9 @@ from vitral.registry import look_up
 TORCH = "torch"
 """The name of no engine: the network itself."""
 
+AUTO = "auto"
+"""Whichever is fastest, see `vitral.fastest`."""
+
 
 class Answers(NamedTuple):
     """What a graph says of n pictures: logits [n, classes] float32, and features [n, width] float32 where the graph
@@ -37,6 +40,10 @@ class Backend(Protocol):
     @property
     def metadata(self) -> dict[str, str]:
         """What the exporter wrote into the file, see `vitral.exporters.metadata`."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of its outputs: "logits", "probabilities", perhaps "features"."""
 
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Every output of the graph by its name, of pixels [n, height, width, 3] uint8."""

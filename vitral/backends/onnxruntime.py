@@ -17,14 +17,14 @@ class OnnxRuntime:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._names = [output.name for output in session.get_outputs()]
+        self.names = [output.name for output in session.get_outputs()]
         (self._input,) = (given.name for given in session.get_inputs())
         self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
 
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by its name, of pixels [n, height, width, 3] uint8."""
-        found = self._session.run(self._names, {self._input: np.ascontiguousarray(pixels)})
-        return dict(zip(self._names, found, strict=True))
+        found = self._session.run(self.names, {self._input: np.ascontiguousarray(pixels)})
+        return dict(zip(self.names, found, strict=True))
 
 
 def open_graph(file: Path, threads: int | None = None) -> OnnxRuntime:

@@ -28,7 +28,7 @@ class OpenVino:
     def __init__(self, compiled: Any, metadata: dict[str, str]) -> None:
         self._compiled = compiled
         self._requests = threading.local()  # a request serves one thread at a time
-        self._names = [output.get_any_name() for output in compiled.outputs]
+        self.names = [output.get_any_name() for output in compiled.outputs]
         self.metadata = metadata
 
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -36,7 +36,7 @@ class OpenVino:
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
         found = self._requests.own.infer([np.ascontiguousarray(pixels)], share_inputs=True)
-        return {name: np.array(found[i]) for i, name in enumerate(self._names)}
+        return {name: np.array(found[i]) for i, name in enumerate(self.names)}
 
 
 def imported() -> ModuleType:

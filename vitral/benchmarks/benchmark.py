@@ -50,6 +50,7 @@ class Benchmark:
         published: accuracies in percent, by column and then by task; a task that is not there was not published.
         shown: the columns that the screen has room for.
         groups: whose means are reported; tasks of one group weigh the same.
+        at_once: what to put into the folder of data to have all tasks, if there is such a thing.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Benchmark:
     published: Mapping[str, Mapping[str, float]]
     shown: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    at_once: str = ""
 
 
 def means(found: Mapping[str, float], benchmark: Benchmark) -> dict[str, tuple[float, int, int]]:

@@ -1,11 +1,20 @@
-"""Measure a model on the tasks that papers report together.
+"""Measure a model on the tasks that papers report together, or ask the paper's questions again.
 
 vitral benchmark vtab MODEL --data FOLDER       VTAB-1k: 19 tasks of 1,000 training pictures each
 vitral benchmark transfer MODEL --data FOLDER   ImageNet, ReaL, CIFAR-10, CIFAR-100, Pets, Flowers-102
 
-FOLDER holds the data sets as their authors publish them or as TensorFlow Datasets prepares them; archives stay packed.
+FOLDER holds the data sets as their authors publish them, as Hugging Face has them (Parquet files in FOLDER/NAME) or as
+TensorFlow Datasets prepares them; vtab-1k.zip has all 19 tasks. Archives stay packed.
 What is there is measured, what is missing is listed with the place to get it. Finished tasks are kept in a table in the
 output folder and are not measured again: the same command goes on where it stopped.
+
+vitral benchmark scaling [PICTURES]     accuracy against pre-training compute, for ViTs, hybrids and ResNets (Figure 5)
+vitral benchmark data-size [PICTURES]   and against the size of the pre-training set (Figures 3 and 4)
+vitral benchmark ablations [PICTURES]   positions, pooling, shape, optimizer, augmentation, a teacher (Tables 7 and 8)
+vitral benchmark selfsup [PICTURES]     pre-training without labels against labels and nothing (section 4.6)
+
+trains many networks on any pictures (default: scikit-learn's digits), at --scale minutes, hours or paper; tables and
+figures stand beside the paper's numbers. Likewise, the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitral.commands import studies
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, given
 from vitral.console import Screen
 from vitral.errors import MissingInputError, UsageError
@@ -29,8 +39,10 @@ PROTOCOLS = ("paper", "finetune", "linear", "knn")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("benchmark", choices=("vtab", "transfer"), help="which tasks")
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("benchmark", choices=("vtab", "transfer", *studies.STUDIES), help="what to measure")
+    parser.add_argument("model", metavar="MODEL | PICTURES", nargs="?",
+                        help=f"of vtab and transfer: {MODEL}; else pictures to train on")  # fmt: skip
+    studies.add_options(parser)
     parser.add_argument("--data", metavar="FOLDER", help="folder of the published data sets")
     parser.add_argument(
         "--own", metavar="[NAME=]PICTURES", action="append", default=[],
@@ -45,7 +57,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", help="folder of the results (default: runs/BENCHMARK-MODEL-PROTOCOL)"
     )
-    parser.add_argument("--steps", type=float, help="of fine-tuning: other than the protocol says")
+    parser.add_argument("--steps", type=float, help="of training: other than the protocol or the scale says")
     parser.add_argument("--micro-batch-size", dest="training.micro_batch_size", default=argparse.SUPPRESS,
                         help="of fine-tuning: pictures per forward pass, where the memory is small")  # fmt: skip
     add_settings(
@@ -57,6 +69,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `results` by task, `groups`, `mean`, `missing`, `failed` and what was published."""
+    studies.refuse(arguments)
+    if arguments.benchmark in studies.STUDIES:
+        return studies.call(arguments, screen)
     from vitral.benchmarks import BENCHMARKS
     from vitral.benchmarks.protocols import Asked
     from vitral.benchmarks.sweep import sweep
@@ -89,7 +104,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         return error.exit_code, document
     if not outcome.results:
         name, where = next(iter(outcome.missing.items()))
-        raise MissingInputError(f"none of the tasks is in {arguments.data!r}: for {name}, say, put there {where}.")
+        put = f"for {name}, say, put there {where}"
+        if len(outcome.missing) == len(benchmark.entries) and benchmark.at_once:
+            put = f"put there {benchmark.at_once}"
+        raise MissingInputError(f"none of the tasks is in {arguments.data!r}: {put}.")
     return 0, document
 
 
@@ -157,6 +175,7 @@ def _document(
         "groups": {group: whole[group] for group in benchmark.groups if group in whole},
         "mean": whole.get("mean"),
         "missing": outcome.missing,
+        "all_at_once": benchmark.at_once or None,
         "failed": {task: str(error) for task, error in outcome.failed.items()},
         "published": {"source": benchmark.source, "columns": benchmark.published},
     }
@@ -187,6 +206,8 @@ def _show(document: dict[str, Any], benchmark: Benchmark, screen: Screen) -> Non
         screen.say(f"columns on the right: {benchmark.source}, in percent; fine-tuned at 384 pixels and more")
     if document["missing"] and not screen.quiet:
         screen.say("\nnot there, so not measured:")
+        if benchmark.at_once:
+            screen.say(f"  all of them at once: {benchmark.at_once}")
         for name, where in document["missing"].items():
             screen.say(f"  {name}: {where}")
 

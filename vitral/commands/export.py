@@ -78,12 +78,14 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.exporters.folder import export, supported
     from vitral.exporters.options import Options
     from vitral.serving.exported import MARK, is_export
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
     from vitral.weights.aside import require_own
 
     if is_export(arguments.model):
         raise UsageError(f"{arguments.model} is an export already: name the model that it was made from.")
     model = load(arguments.model).with_preprocessing(**section(arguments, "preprocessing."))
+    if not arguments.features:
+        require_classes(model, arguments.model)
     if arguments.int8 == "auto":
         return _chosen(model, arguments, screen)
     supported(name, kind)
@@ -154,14 +156,21 @@ def pixels(model: Model, arguments: argparse.Namespace, screen: Screen) -> np.nd
     from vitral.exporters.sample import some_pixels
     from vitral.overrides import override
 
+    if arguments.pictures == "-":
+        raise UsageError("--pictures takes a picture folder, table or archive, not standard input: name one.")
     if not arguments.pictures:
         screen.decide("compared on made-up pictures: --pictures names real ones")
         return synthetic(model.preprocessing.crop)
     data = override(DataConfig(path=arguments.pictures), section(arguments, "data."))
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    found = list(listed([arguments.pictures], data).pictures)
+    found = listed([arguments.pictures], data)
+    if found.total is None:  # an archive is read twice, so that it need not be held: once to count
+        total = sum(1 for _ in found.pictures)
+        found = listed([arguments.pictures], data)
+    else:
+        total = found.total
     wanted = CALIBRATION + COMPARED if arguments.int8 == "static" else COMPARED
-    made, unreadable = some_pixels(model, found, wanted, threads(runtime.workers), data.max_pixels)
+    made, unreadable = some_pixels(model, found.pictures, total, wanted, threads(runtime.workers), data.max_pixels)
     for path, reason in unreadable:
         screen.warn(f"left out, {path}: {reason}")
     return made

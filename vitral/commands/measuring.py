@@ -91,6 +91,14 @@ def headlines(found: dict[str, Any], name: str, classes: int) -> list[str]:
     return said
 
 
+def of_patches(found: dict[str, Any], name: str) -> list[str]:
+    """What pre-training without labels comes to, of a split of that name."""
+    ends = found.get("intervals", {}).get("loss")
+    shown = f" ({ends['low']:.4f} to {ends['high']:.4f})" if ends else ""
+    right = f", colours named rightly {found['patch_accuracy']:.2%}" if "patch_accuracy" in found else ""
+    return [f"{name}: loss {found['loss']:.4f}{shown}{right}, of {found['count']:,} pictures"]
+
+
 def spread(found: dict[str, Any], name: str) -> str:
     """The interval of a share in brackets, in percent: " (80.1 to 84.3)"; nothing if there is none."""
     ends = found.get("intervals", {}).get(name)

@@ -89,7 +89,7 @@ def _short(count: int) -> str:
 
 
 def _score(model: Any) -> str:
-    return "–" if model.score is None else f"{model.score.top1:.2f} % at {model.score.size}, {model.score.source}"
+    return "–" if model.score is None else f"{model.score.top1:.2f}% at {model.score.size}, {model.score.source}"
 
 
 def _by(sizes: Any) -> str:

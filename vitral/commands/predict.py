@@ -45,8 +45,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", action="store_true", help="also give what the head sees (--json, --out)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="torch",
-        help="torch: the bits of `evaluate`. auto: the fastest engine that is installed and agrees to 1e-5; it pays "
-        "from some hundred pictures on (default: torch)",
+        help="torch: the bits of `evaluate`. auto: MODEL/int8, where `export --int8 auto` put it, or the fastest "
+        "engine that is installed and agrees to 1e-5; it pays from some hundred pictures on (default: torch)",
     )  # fmt: skip
     parser.add_argument(
         "--abstain-below", metavar="P", type=share, help="give no answer below this probability, like 0.8"
@@ -75,13 +75,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     from vitral.datasets.pictures import listed
     from vitral.evaluation import threads
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
     from vitral.serving.stream import answered
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     data = override(DataConfig(), section(arguments, "data."))
     found = listed(arguments.pictures, data)
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    if not arguments.features:
+        require_classes(model, arguments.model)
     least = _least(model, arguments, screen)
     workers = threads(runtime.workers) if found.total is None else min(threads(runtime.workers), found.total - 1)
     with nullcontext() if arguments.out is None else _file(model, arguments, least) as file:
@@ -225,7 +227,7 @@ def _with_backend(model: Model, arguments: argparse.Namespace, count: int | None
         return model
     from vitral.fastest import with_backend
 
-    model, sentence = with_backend(model, arguments.backend, count)
+    model, sentence = with_backend(model, arguments.backend, count, arguments.model, arguments.features)
     screen.decide(sentence)
     return model
 

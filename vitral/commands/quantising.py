@@ -175,6 +175,6 @@ def _show(rows: list[Row], best: Row, count: int, screen: Screen) -> None:
     ]
     columns = ("export", "pictures/s", "speed", "top-1", "lost", "at most", "MB", "")
     screen.say(
-        f"on {count:,} held-out pictures, in batches of 32; points of top-1 lost, and at most by the 95 % interval:"
+        f"on {count:,} held-out pictures, in batches of 32; points of top-1 lost, and at most by the 95% interval:"
     )
     screen.table(columns, cells, right=(1, 2, 3, 4, 5, 6))

@@ -24,7 +24,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     add_settings(parser, {"--device": SHORT["--device"]})
-    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what computes; auto takes the fastest")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="torch",
+        help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees (default: torch)",
+    )  # fmt: skip
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
@@ -43,7 +46,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="until a request is given up (default: 30)")
     group.add_argument("--max-connections", type=int, metavar="N", help="open at a time (default: 1024)")
-    group.add_argument("--replicas", type=int, default=1, metavar="N", help="processes per model (default: 1)")
+    group.add_argument(
+        "--replicas", type=int, metavar="N",
+        help="processes per model, each with the weights in memory (default: on a CPU of two cores or more 2, else 1)",
+    )  # fmt: skip
     group.add_argument(
         "--threads", type=int, metavar="N", help="of each process on a CPU (default: together one per core)"
     )
@@ -101,9 +107,10 @@ def _said(served: Any, screen: Screen) -> dict[str, str]:
     """One line about a model; its part of the document."""
     known = served.batcher.description
     height, width = known.preprocessing.crop
+    engine = known.backend if known.precision == "float32" else f"{known.backend} in {known.precision}"
     screen.say(
         f"{served.name}  {known.family}, {len(known.classes)} classes, {height} x {width}, {known.device}, "
-        f"{known.backend}, version {known.sha256[:12]}"
+        f"{engine}, version {known.sha256[:12]}"
     )
     return {"name": served.name, "sha256": known.sha256}
 
@@ -130,7 +137,7 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.evaluation import cores
     from vitral.overrides import override
-    from vitral.serving.house import Asked, named
+    from vitral.serving.house import SIDE_BY_SIDE, Asked, named
     from vitral.serving.http import Settings
     from vitral.serving.limits import Limits
     from vitral.serving.process import Order
@@ -143,7 +150,8 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     if "max_pixels" in changed:
         given["max_pixels"] = override(DataConfig(), changed).max_pixels
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    threads = arguments.threads or (max(1, cores() // arguments.replicas) if arguments.replicas > 1 else None)
+    replicas = arguments.replicas or (None if cores() > 1 else 1)
+    threads = arguments.threads or max(1, cores() // (replicas or SIDE_BY_SIDE))
     changes = section(arguments, "preprocessing.")
     orders = [
         Asked(name, Order(path, runtime.device, threads, changes, arguments.backend))
@@ -153,7 +161,7 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
         orders,
         guard,
         Limits(**given),
-        replicas=arguments.replicas,
+        replicas=replicas,
         decoders=max(2, cores()),
         watch=arguments.watch,
         drain_delay=arguments.drain_delay,

@@ -25,6 +25,8 @@ SHORT = {
     "--precision": "training.precision",
     "--device": "runtime.device",
     "--workers": "runtime.workers",
+    "--cache": "runtime.cache",
+    "--augment-on": "runtime.augment_on",
 }
 
 DATA = {

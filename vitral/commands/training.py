@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitral.commands.measuring import headlines
+from vitral.commands.measuring import headlines, of_patches
 from vitral.commands.shared_options import DATA, KNOBS, MODEL, PREPROCESSING, SHORT, add_settings, given, option_of
 from vitral.console import Screen
 from vitral.errors import UsageError
@@ -83,12 +83,15 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
     name = published[0].replace("/", "-") if published else name
-    folder = Path(arguments.out or f"runs/{verb}-{name}")
-    if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
+    doing = _doing(arguments.recipe, verb)
+    folder = Path(arguments.out or f"runs/{doing}-{name}")
+    if doing == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
         words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
-    screen.say(f"{planned.dataset.name}: {len(planned.dataset.classes)} classes, {splits}")
+    unlabelled = not planned.config.pretraining.is_off
+    kinds = "pictures without labels" if unlabelled else f"{len(planned.dataset.classes)} classes"
+    screen.say(f"{planned.dataset.name}: {kinds}, {splits}")
     fixed_length = bool(length or "schedule.duration" in words)
     if planned.config.optimizer.name == "lbfgs" and fixed_length:
         raise UsageError(
@@ -111,11 +114,21 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     screen.say(_kept(result.metrics, planned.config.metric))
     for split in ("validation", "test"):
         if split in result.metrics:
-            for sentence in headlines(result.metrics[split], split, len(planned.dataset.classes)):
+            found = result.metrics[split]
+            said = of_patches(found, split) if unlabelled else headlines(found, split, len(planned.dataset.classes))
+            for sentence in said:
                 screen.result(sentence)
     screen.say(f"model folder  {result.model}\nreport        {result.run / 'report.html'}")
-    screen.say(f"next          vitral predict {result.model} PICTURE")
+    then = f"finetune PICTURES --model {result.model}" if unlabelled else f"predict {result.model} PICTURE"
+    screen.say(f"next          vitral {then}")
     return 0, {"run": str(folder), "model": str(result.model), "finished": True, "metrics": result.metrics, **swept}
+
+
+def _doing(recipe: str, verb: str) -> str:
+    """What a run's folder is called by: the verb, or pretrain."""
+    from vitral.recipes import RECIPES
+
+    return "pretrain" if recipe in RECIPES and RECIPES[recipe].is_pretraining else verb
 
 
 def _train(
@@ -140,6 +153,8 @@ def _tried(planned: Plan, folder: Path, arguments: argparse.Namespace, fixed_len
         raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
     if said is None:
         return None
+    if not planned.config.pretraining.is_off:
+        raise UsageError("--lr-grid compares what is learned of classes, and pre-training learns none: try --find-lr.")
     if hasattr(arguments, "optimizer.learning_rate"):
         raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
     return members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
@@ -171,6 +186,8 @@ def _kept(metrics: dict[str, Any], chief: str) -> str:
         return f"no validation split to choose by: the weights of the last step, {last}, are kept"
     value = validation[chief]
     shown = "not measured" if value is None else written(chief, value)
+    if best == 0:
+        return f"nothing was better than the head alone, validation {name_of(chief)} {shown}: its model is kept"
     return f"best at step {best} of {last}, validation {name_of(chief)} {shown}: the weights of that step are kept"
 
 

@@ -37,6 +37,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vitral.config import MAX_PIXELS
+from vitral.data import scratch
 from vitral.data.header import Header, exif_orientation, jpeg_orientation, jpeg_segments, read_header, still_png
 from vitral.datasets.dataset import Source
 from vitral.datasets.stored import Stored
@@ -48,7 +49,7 @@ PLUGINS: dict[str, Any] = {"PNG": PngImageFile, "WebP": WebPImageFile, "BMP": Bm
 PNG_END = b"IEND\xaeB`\x82"  # type and checksum of the chunk that ends every PNG
 
 
-def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(source: Source, max_pixels: int = MAX_PIXELS, briefly: bool = False) -> np.ndarray:
     """Pixels [height, width, 3] uint8, RGB, upright and contiguous, in [0, 255]. Safe to call from many threads.
 
     Args:
@@ -56,6 +57,8 @@ def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             `PIL.Image.Image`, or an array [height, width] or [height, width, 1, 3 or 4] uint8. An RGB array may be
             returned as it is.
         max_pixels: height times width above which nothing is decoded.
+        briefly: the pixels are needed only until the thread decodes its next picture, so they may lie in memory that it
+            uses again, which is faster.
 
     Raises:
         UnreadableImageError: the picture cannot be read, or has more than `max_pixels`.
@@ -71,9 +74,9 @@ def decode(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     else:
         data = source if isinstance(source, bytes) else read_bytes(source)
     header = read_header(data, describe(source))
-    _check_budget(describe(source), header.width, header.height, max_pixels)
+    check_budget(describe(source), header.width, header.height, max_pixels)
     if header.format == "JPEG":
-        return _from_jpeg(data, header, source, max_pixels)
+        return _from_jpeg(data, header, source, max_pixels, briefly)
     return _from_other(data, header, describe(source), max_pixels)
 
 
@@ -124,21 +127,22 @@ def _encoded(stored: bytes | np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _check_budget(name: str, width: int, height: int, max_pixels: int) -> None:
+def check_budget(name: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UnreadableImageError(
             name, f"{width} x {height} is {width * height:,} pixels, more than the limit of {max_pixels:,}"
         )
 
 
-def _from_jpeg(data: bytes, header: Header, source: Source, max_pixels: int) -> np.ndarray:
+def _from_jpeg(data: bytes, header: Header, source: Source, max_pixels: int, briefly: bool) -> np.ndarray:
     try:
         if header.mode in ("CMYK", "YCCK"):
             ink = 255 - simplejpeg.decode_jpeg(data, colorspace="CMYK")
             size = (header.width, header.height)
             pixels = np.asarray(Image.frombuffer("CMYK", size, ink, "raw", "CMYK", 0, 1).convert("RGB"))
         else:
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
+            memory = scratch.for_decoding(header.height * header.width * 3) if briefly else None
+            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=memory)
     except Exception as error:
         if "subsampling" in str(error):
             return _from_unusual_jpeg(data, describe(source), max_pixels)
@@ -177,7 +181,7 @@ def _from_other(data: bytes, header: Header, name: str, max_pixels: int) -> np.n
     def work() -> np.ndarray:
         image = PLUGINS[header.format](io.BytesIO(still_png(data) if header.format == "PNG" else data))
         # The first frame of a GIF may claim a larger area than its header.
-        _check_budget(name, image.width, image.height, max_pixels)
+        check_budget(name, image.width, image.height, max_pixels)
         image.load()  # also reads what follows the pixels, where a PNG's EXIF may be
         if header.format == "PNG":
             _scale_transparent_colour(image, data[24])
@@ -213,7 +217,7 @@ def _reason(error: Exception) -> str:
 
 
 def _from_pillow(image: Image.Image, exif: Any, max_pixels: int) -> np.ndarray:
-    _check_budget("<picture>", image.width, image.height, max_pixels)
+    check_budget("<picture>", image.width, image.height, max_pixels)
     pixels = _over_white(_with_alpha(image))
     return upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
@@ -252,7 +256,7 @@ def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
         raise UnreadableImageError("<array>", f"its shape is {shape}, not height x width (x 1, 3 or 4)")
     if array.size == 0:
         raise UnreadableImageError("<array>", f"its shape {shape} holds no pixel")
-    _check_budget("<array>", array.shape[1], array.shape[0], max_pixels)
+    check_budget("<array>", array.shape[1], array.shape[0], max_pixels)
     if array.shape[2:] in ((), (1,)):
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(_over_white(array))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from vitral.config import Interpolation, Size
+from vitral.data import scratch
 
 Pixels: TypeAlias = UInt8[np.ndarray, "_ _ 3"]
 """One picture: height, width, RGB; values 0 to 255."""
@@ -55,9 +56,9 @@ def resize(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
         return image
     if interpolation == "nearest":
         return _nearest(image, size)
-    # W: torch warns of read-only arrays, which is what Pillow hands out.
-    packed = torch.from_numpy(np.require(image, requirements=["C", "W"]))
-    channels_last = packed[None].permute(0, 3, 1, 2)  # the batch first: only so torch answers in the same layout
+    # Writable: torch warns of read-only arrays, which is what Pillow hands out.
+    # The batch first: only so torch answers in the same layout.
+    channels_last = torch.from_numpy(scratch.packed(image))[None].permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(channels_last, tuple(size), mode=interpolation, antialias=True)
     pixels: Pixels = np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
     return pixels

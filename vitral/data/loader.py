@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +27,22 @@ class Batch:
     """Pictures with their places in the stream.
 
     images [n, height, width, 3] uint8 RGB; epochs and samples [n] int64, the sample's pass and id; unreadable
-    says which samples of the batch are *not* among the n, and why.
+    says which samples of the batch are *not* among the n, and why; choices [n] is what else `make` gave, if anything.
     """
 
     images: np.ndarray
     epochs: np.ndarray
     samples: np.ndarray
     unreadable: tuple[tuple[int, UnreadableImageError], ...] = ()
+    choices: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-Make = Callable[[int, int], np.ndarray]
-"""(epoch, sample id) -> pixels [height, width, 3] uint8; raises `UnreadableImageError`."""
+Make = Callable[[int, int], Any]
+"""(epoch, sample id) -> pixels [height, width, 3] uint8, which are copied before the thread makes the next ones, or a
+pair of such and of what the batch shall carry beside them; raises `UnreadableImageError`."""
 
 Ids = tuple[np.ndarray, np.ndarray]
 """Epochs and sample ids of one batch, int64 [n] each."""
@@ -77,7 +80,8 @@ def batches(ids: Iterable[Ids], make: Make, size: tuple[int, int], workers: int,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_Part = tuple[np.ndarray, list[tuple[int, UnreadableImageError]]]
+_Part = tuple[np.ndarray, list[tuple[int, UnreadableImageError]], list[Any]]
+"""The batch's pixels, which of its pictures cannot be read, and what a part of its pictures brought along."""
 
 
 def _empty(count: int, size: tuple[int, int]) -> np.ndarray:
@@ -85,20 +89,26 @@ def _empty(count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def _fill(make: Make, epochs: np.ndarray, samples: np.ndarray, images: np.ndarray, start: int, stop: int) -> _Part:
-    bad = []
+    bad, choices = [], []
     for i in range(start, min(stop, len(samples))):
         try:
-            images[i] = make(int(epochs[i]), int(samples[i]))
+            made = make(int(epochs[i]), int(samples[i]))
         except UnreadableImageError as error:
             bad.append((i, error))
-    return images, bad
+        else:
+            if isinstance(made, tuple):
+                made, chosen = made
+                choices.append(chosen)
+            images[i] = made
+    return images, bad, choices
 
 
 def _assemble(epochs: np.ndarray, samples: np.ndarray, parts: list[_Part]) -> Batch:
     images = parts[0][0]
-    bad = [pair for _, part in parts for pair in part]
+    bad = [pair for _, part, _ in parts for pair in part]
+    choices = tuple(chosen for _, _, part in parts for chosen in part)
     if not bad:
-        return Batch(images, epochs, samples)
+        return Batch(images, epochs, samples, (), choices)
     kept = np.setdiff1d(np.arange(len(samples)), [i for i, _ in bad])
     unreadable = tuple((int(samples[i]), error) for i, error in bad)
-    return Batch(images[kept], epochs[kept], samples[kept], unreadable)
+    return Batch(images[kept], epochs[kept], samples[kept], unreadable, choices)

@@ -15,11 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from vitral.config import Size
 from vitral.data.geometry import Pixels
+
+Row: TypeAlias = tuple[float, float, float]
+Matrix: TypeAlias = tuple[Row, Row]
+"""Where a new pixel comes from: (x0, x1, x2) and (y0, y1, y2), see `_affine`."""
 
 # What the operations do at magnitude 10 (`FULL`), from the authors' code; `strength` is magnitude / 10.
 FULL = 10.0
@@ -81,84 +87,101 @@ def equalize(image: Pixels, _strength: float, _rng: np.random.Generator) -> Pixe
     return _look_up_each(image, tables)
 
 
-def invert(image: Pixels, _strength: float, _rng: np.random.Generator) -> Pixels:
-    """255 - value."""
-    return 255 - image
-
-
-def rotate(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def rotation(size: Size, strength: float, rng: np.random.Generator) -> Matrix:
     """Turn about the centre, either way."""
     angle = math.radians(_either_sign(ROTATION * strength, rng))
     cos, sin = math.cos(angle), math.sin(angle)
-    y, x = (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
-    return _affine(image, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y))
+    y, x = (size[0] - 1) / 2, (size[1] - 1) / 2
+    return (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y)
 
 
-def shear_x(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def shear_x(_size: Size, strength: float, rng: np.random.Generator) -> Matrix:
     """Move rows sideways, the further from the top the more."""
-    return _affine(image, (1.0, _either_sign(SHEAR * strength, rng), 0.0), (0.0, 1.0, 0.0))
+    return (1.0, _either_sign(SHEAR * strength, rng), 0.0), (0.0, 1.0, 0.0)
 
 
-def shear_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def shear_y(_size: Size, strength: float, rng: np.random.Generator) -> Matrix:
     """Move columns up or down, the further from the left the more."""
-    return _affine(image, (1.0, 0.0, 0.0), (_either_sign(SHEAR * strength, rng), 1.0, 0.0))
+    return (1.0, 0.0, 0.0), (_either_sign(SHEAR * strength, rng), 1.0, 0.0)
 
 
-def translate_x(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def translate_x(size: Size, strength: float, rng: np.random.Generator) -> Matrix:
     """Move left or right."""
-    shift = _either_sign(_fitted(TRANSLATION * strength, image), rng)
-    return _affine(image, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
+    return (1.0, 0.0, _either_sign(_fitted(TRANSLATION * strength, size), rng)), (0.0, 1.0, 0.0)
 
 
-def translate_y(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def translate_y(size: Size, strength: float, rng: np.random.Generator) -> Matrix:
     """Move up or down."""
-    shift = _either_sign(_fitted(TRANSLATION * strength, image), rng)
-    return _affine(image, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
+    return (1.0, 0.0, 0.0), (0.0, 1.0, _either_sign(_fitted(TRANSLATION * strength, size), rng))
+
+
+MATRICES: dict[str, Callable[[Size, float, np.random.Generator], Matrix]] = {
+    "rotate": rotation,
+    "shear_x": shear_x,
+    "shear_y": shear_y,
+    "translate_x": translate_x,
+    "translate_y": translate_y,
+}
+"""The operations that move pixels: (size of the picture, strength, rng) -> where each new one comes from."""
+
+
+def greyed(size: Size, strength: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Rows and columns (from, to, from, to) of a square around a uniform pixel, as far as it lies inside."""
+    half = int(_fitted(CUTOUT * strength, size))
+    y, x = int(rng.integers(size[0])), int(rng.integers(size[1]))
+    return max(y - half, 0), min(y + half, size[0]), max(x - half, 0), min(x + half, size[1])
 
 
 def cutout(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Grey a square around a uniform pixel, as far as it lies inside (arXiv 1708.04552)."""
-    half = int(_fitted(CUTOUT * strength, image))
-    y, x = int(rng.integers(image.shape[0])), int(rng.integers(image.shape[1]))
+    """Grey a square (arXiv 1708.04552)."""
+    top, bottom, left, right = greyed((image.shape[0], image.shape[1]), strength, rng)
     image = image.copy()
-    image[max(y - half, 0) : y + half, max(x - half, 0) : x + half] = GREY
+    image[top:bottom, left:right] = GREY
     return image
 
 
-def posterize(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+def posterize(_size: Size, strength: float) -> np.ndarray:
     """Keep the highest bits of each value."""
     dropped = 8 - min(int(POSTERIZE * strength), 8)
-    return image & np.uint8(0xFF << dropped & 0xFF)
+    return np.arange(256) & (0xFF << dropped & 0xFF)
 
 
-def solarize(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+def solarize(_size: Size, strength: float) -> np.ndarray:
     """Invert values from a threshold up."""
-    threshold = min(int(SOLARIZE * strength), 256)
     values = np.arange(256)
-    return _look_up(image, np.where(values < threshold, values, 255 - values))
+    return np.where(values < min(int(SOLARIZE * strength), 256), values, 255 - values)
 
 
-def solarize_add(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+def solarize_add(_size: Size, strength: float) -> np.ndarray:
     """Lighten the darker half of the values."""
     values = np.arange(256)
-    lighter = np.minimum(values + int(SOLARIZE_ADD * strength), 255)
-    return _look_up(image, np.where(values < 128, lighter, values))
+    return np.where(values < 128, np.minimum(values + int(SOLARIZE_ADD * strength), 255), values)
+
+
+def contrast(size: Size, strength: float) -> np.ndarray:
+    """Blend with one grey, which in the authors' code is the pixel count over 256: 196 for 224 x 224."""
+    grey = min(255, size[0] * size[1] // 256)
+    return blend(np.array(grey), np.arange(256, dtype=np.uint8), enhancing(strength))
+
+
+TABLES: dict[str, Callable[[Size, float], np.ndarray]] = {
+    "invert": lambda _size, _strength: 255 - np.arange(256),
+    "posterize": posterize,
+    "solarize": solarize,
+    "solarize_add": solarize_add,
+    "contrast": contrast,
+}
+"""The operations that change each value by itself: (size, strength) -> the 256 new values."""
 
 
 def colour(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
     """Blend with the picture's greys."""
-    return blend(greyscale(image)[..., None], image, _enhance(strength))
-
-
-def contrast(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
-    """Blend with one grey, which in the authors' code is the pixel count over 256: 196 for 224 x 224."""
-    grey = min(255, image.shape[0] * image.shape[1] // 256)
-    return _look_up(image, blend(np.array(grey), np.arange(256, dtype=np.uint8), _enhance(strength)))
+    return blend(greyscale(image)[..., None], image, enhancing(strength))
 
 
 def brightness(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
     """Blend with black."""
-    return _look_up(image, blend(np.array(0), np.arange(256, dtype=np.uint8), _enhance(strength)))
+    return _look_up(image, blend(np.array(0), np.arange(256, dtype=np.uint8), enhancing(strength)))
 
 
 def sharpness(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
@@ -168,25 +191,46 @@ def sharpness(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixe
     window = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     smooth = image.copy()
     smooth[1:-1, 1:-1] = (window + 4 * wide[1:-1, 1:-1]) // 13
-    return blend(smooth, image, _enhance(strength))
+    return blend(smooth, image, enhancing(strength))
 
 
-OPERATIONS: dict[str, Callable[[Pixels, float, np.random.Generator], Pixels]] = {
+Operation: TypeAlias = Callable[[Pixels, float, np.random.Generator], Pixels]
+
+
+def _moved(name: str) -> Operation:
+    matrix = MATRICES[name]
+
+    def operation(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+        return _affine(image, *matrix((image.shape[0], image.shape[1]), strength, rng))
+
+    return operation
+
+
+def _valued(name: str) -> Operation:
+    table = TABLES[name]
+
+    def operation(image: Pixels, strength: float, _rng: np.random.Generator) -> Pixels:
+        return _look_up(image, table((image.shape[0], image.shape[1]), strength))
+
+    return operation
+
+
+OPERATIONS: dict[str, Operation] = {
     "autocontrast": autocontrast,
     "equalize": equalize,
-    "invert": invert,
-    "rotate": rotate,
-    "posterize": posterize,
-    "solarize": solarize,
-    "solarize_add": solarize_add,
+    "invert": _valued("invert"),
+    "rotate": _moved("rotate"),
+    "posterize": _valued("posterize"),
+    "solarize": _valued("solarize"),
+    "solarize_add": _valued("solarize_add"),
     "colour": colour,
-    "contrast": contrast,
+    "contrast": _valued("contrast"),
     "brightness": brightness,
     "sharpness": sharpness,
-    "shear_x": shear_x,
-    "shear_y": shear_y,
-    "translate_x": translate_x,
-    "translate_y": translate_y,
+    "shear_x": _moved("shear_x"),
+    "shear_y": _moved("shear_y"),
+    "translate_x": _moved("translate_x"),
+    "translate_y": _moved("translate_y"),
     "cutout": cutout,
 }
 """All operations, each (picture, strength, rng) -> picture of the same size; strength 1 is magnitude 10."""
@@ -207,12 +251,13 @@ def blend(degraded: np.ndarray, image: np.ndarray, factor: float) -> np.ndarray:
     return np.clip(mixed, 0, 255, out=mixed).astype(np.uint8)
 
 
-def _enhance(strength: float) -> float:
+def enhancing(strength: float) -> float:
+    """The factor with which an enhancing operation blends."""
     return ENHANCE_SLOPE * strength + ENHANCE_START
 
 
-def _fitted(length: float, image: Pixels) -> float:
-    side: int = min(*image.shape[:2], REFERENCE_SIDE)
+def _fitted(length: float, size: Size) -> float:
+    side: int = min(*size, REFERENCE_SIDE)
     return length * side / REFERENCE_SIDE
 
 
@@ -230,10 +275,14 @@ def _look_up_each(image: Pixels, tables: list[np.ndarray]) -> Pixels:
     return np.stack([_look_up(image[..., channel], table) for channel, table in enumerate(tables)], axis=-1)
 
 
-def _affine(image: Pixels, x: tuple[float, float, float], y: tuple[float, float, float]) -> Pixels:
+def from_corners(x: Row, y: Row) -> list[float]:
+    """A matrix as Pillow takes it: it measures from the corner of a pixel, half a pixel from its centre."""
+    return [part for a, b, c in (x, y) for part in (a, b, c + (1 - a - b) / 2)]
+
+
+def _affine(image: Pixels, x: Row, y: Row) -> Pixels:
     """New pixel (column i, row j) is the one nearest to (x0 i + x1 j + x2, y0 i + y1 j + y2) in the old."""
-    # Pillow measures both pictures from the corner of a pixel, half a pixel from its centre.
-    matrix = [part for a, b, c in (x, y) for part in (a, b, c + (1 - a - b) / 2)]
+    matrix = from_corners(x, y)
     picture = Image.fromarray(image)
     moved = picture.transform(
         picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=(GREY, GREY, GREY)

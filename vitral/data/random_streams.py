@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     MIXING = 1
     RESAMPLING = 2
     CORRUPTION = 3
+    MASKING = 4
 
 
 def sample_generator(seed: int, epoch: int, sample_id: int, purpose: int = Purpose.AUGMENTATION) -> np.random.Generator:

@@ -12,10 +12,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from vitral.config import AugmentationConfig, Preprocessing
+from vitral.config import AugmentationConfig, Preprocessing, Size
 from vitral.data.geometry import Box, Pixels, inception_box, mirrored, random_box, resize
 from vitral.data.preprocessing import prepare, resize_whole
 from vitral.data.randaugment import blend, greyscale, randaugment
+
+JITTERS = ("brightness", "contrast", "saturation")
+"""What `jitter` changes, by the numbers that its order is drawn as."""
 
 ERASED_AREA = (0.02, 0.33)
 """Share of the picture that is erased (arXiv 1708.04896, section 3; the upper end as its authors' code)."""
@@ -42,7 +45,11 @@ def augment(
     Returns:
         uint8 of exactly `preprocessing.crop`. It may share memory with `image`.
     """
-    image = cut(image, rng, augmentation, preprocessing)
+    return vary(cut(image, rng, augmentation, preprocessing), rng, augmentation)
+
+
+def vary(image: Pixels, rng: np.random.Generator, augmentation: AugmentationConfig) -> Pixels:
+    """What follows the cut: mirrored, jittered and so on, of the size that it has. It may share memory with `image`."""
     if augmentation.flip and rng.random() < 0.5:
         image = mirrored(image)
     if augmentation.three_augment:
@@ -115,19 +122,28 @@ def jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
 
 
 def erase(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """A copy with a rectangle of uniform random bytes (arXiv 1708.04896).
+    """A copy with a rectangle of uniform random bytes (arXiv 1708.04896); the picture itself where none fits."""
+    erased = erased_part((image.shape[0], image.shape[1]), rng)
+    if erased is None:
+        return image
+    box, noise = erased
+    copy = image.copy()
+    box.cut(copy)[...] = noise
+    return copy
+
+
+def erased_part(size: Size, rng: np.random.Generator) -> tuple[Box, Pixels] | None:
+    """Where a picture of `size` is erased, and the bytes that come there.
 
     Area is uniform in 0.02 to 0.33 of the picture, height / width log-uniform in 0.3 to 3.3; a rectangle that
     does not fit is drawn again, up to 100 times, and then nothing is erased.
     """
-    height, width = image.shape[0], image.shape[1]
+    height, width = size
     for _ in range(ERASING_ATTEMPTS):
         area = rng.uniform(*ERASED_AREA) * height * width
         aspect = math.exp(rng.uniform(math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])))
-        size = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if size[0] <= height and size[1] <= width:
-            erased = image.copy()
-            box: Box = random_box((height, width), size, rng)
-            box.cut(erased)[...] = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-            return erased
-    return image
+        sides = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if sides[0] <= height and sides[1] <= width:
+            box = random_box(size, sides, rng)
+            return box, rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
+    return None

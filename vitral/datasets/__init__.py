@@ -2,6 +2,7 @@
 or for evaluation.
 
 read(config)                  the splits to train with; the classes are train's
+read_unlabelled(config)       the splits to pre-train with; there are no classes
 read_for_evaluation(config)   one split to measure a model on; the classes are the model's
 """
 
@@ -21,9 +22,11 @@ from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
 from vitral.datasets.synsets import synset_words
 from vitral.datasets.table import read_table
+from vitral.datasets.unlabelled import read_unlabelled_folder, stripped, without_labels
 from vitral.errors import DataError, MissingInputError, UsageError
 
 __all__ = ["TEST", "TRAIN", "VALIDATION", "Cut", "Dataset", "Source", "Split", "read", "read_for_evaluation"]
+__all__ += ["read_unlabelled", "without_labels"]
 
 READERS: dict[str, Callable[[DataConfig], Found]] = {
     ".csv": read_table,
@@ -36,7 +39,7 @@ READERS: dict[str, Callable[[DataConfig], Found]] = {
 ORDER = (TRAIN, VALIDATION, TEST)
 
 
-def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
+def read(config: DataConfig, seed: int = 0, fewest: int = 2, hold_out: bool = True) -> Dataset:
     """The data to train with: train, validation (cut out of train where there is none), and test if there is one.
 
     The order of classes and pictures depends on names alone (in a table: on its rows).
@@ -45,6 +48,7 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
         config: where and how to read.
         seed: of the cut.
         fewest: classes that there must be where a picture has one label.
+        hold_out: whether validation pictures are held out of train where there are none, and that is told.
 
     Raises:
         MissingInputError: the path does not exist or holds no picture.
@@ -66,13 +70,34 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
         if where:
             found.notes.append(f"classes are WordNet ids, shown with their words in {where}")
     whole = VALIDATION not in found.splits
-    cut_validation(found, config.validation_fraction, seed, config.multi_label)
+    if hold_out:
+        cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
     splits = {name: positions(found.splits[name], index) for name in ORDER if name in found.splits}
     dataset = _dataset(config, found, classes, splits)
     if not whole or VALIDATION not in splits:
         return dataset
     return replace(dataset, cut=Cut(seed, config.validation_fraction, fingerprint(splits[TRAIN], found.root)))
+
+
+def read_unlabelled(config: DataConfig, seed: int = 0) -> Dataset:
+    """The data to pre-train with: train, and validation (cut out of train where there is none). Labels that there are
+    are left out, and that is said; a test split stays out of it.
+
+    Raises:
+        MissingInputError, DataError, UsageError, UnavailableError: as `read`.
+    """
+    path = Path(config.path)
+    is_table = path.suffix.lower() in READERS and not path.is_dir()
+    if config.path and is_table and split_name(config.path) is None:
+        found = stripped(read_table(config, labelled=False))
+    elif not config.path or split_name(config.path) is not None:
+        found = stripped(_find(config))
+    else:
+        found = read_unlabelled_folder(config)
+    cut_validation(found, config.validation_fraction, seed, multi_label=True)
+    splits = {name: Split(listing.sources, [()] * len(listing)) for name, listing in found.splits.items()}
+    return _dataset(config, found, (), splits)
 
 
 def read_for_evaluation(

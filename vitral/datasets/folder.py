@@ -30,7 +30,7 @@ def read_folder(config: DataConfig) -> Found:
         MissingInputError: the folder does not exist or holds no picture.
         DataError: its shape is not one of the two above, or a symbolic link leaves it.
     """
-    _check_request(config)
+    check_request(config)
     root = Path(config.path)
     scanner = Scanner(root)
     top = scanner.scan(root)
@@ -57,7 +57,8 @@ def pictures_in(folder: Path) -> list[str]:
     return [f"{folder}{os.sep}{name}" for name in Scanner(folder).scan(folder).pictures]
 
 
-def _check_request(config: DataConfig) -> None:
+def check_request(config: DataConfig) -> None:
+    """Refuse a path that is no folder, and options that are for tables."""
     path = Path(config.path)
     if path.name in ARCHIVES and path.is_file():
         raise UsageError(f"{config.path!r} is a part of a published set: write {ARCHIVES[path.name]}:{path.parent}.")

@@ -22,10 +22,11 @@ LOOKED_FOR = 100
 """Rows whose pictures must exist when the table is read; looking for all would take minutes on a network disk."""
 
 
-def read_table(config: DataConfig) -> Found:
+def read_table(config: DataConfig, labelled: bool = True) -> Found:
     """The splits of the table `config.path`, by class name; "" alone where it has no column `split`.
 
-    Rows keep their order. Paths start from `config.image_folder`, or from the table's own folder.
+    Rows keep their order. Paths start from `config.image_folder`, or from the table's own folder. Where it need not be
+    `labelled`, no label is read, and a picture's path stands in its place.
 
     Raises:
         MissingInputError: the table, or a picture that it names, does not exist; or it has no rows.
@@ -38,7 +39,7 @@ def read_table(config: DataConfig) -> Found:
         near = nearest_path(path, lambda beside: beside.suffix.lower() in FORMATS)
         hint = f"did you mean {str(near)!r}?" if near else "check the path."
         raise MissingInputError(f"{config.path!r} does not exist: {hint}")
-    columns, rows = _read(config, path)
+    columns, rows = _read(config, path, labelled)
     if not rows:
         raise MissingInputError(f"{config.path!r} holds no rows: it needs one for each picture.")
     base = config.image_folder if config.image_folder is not None else str(path.parent)
@@ -84,11 +85,11 @@ def read_column(config: DataConfig, name: str, option: str) -> dict[str, Any]:
     return {os.path.join(base, path): value for path, value, _ in rows}  # noqa: PTH118 - as below
 
 
-def _read(config: DataConfig, path: Path) -> tuple[Columns, Rows]:
+def _read(config: DataConfig, path: Path, labelled: bool) -> tuple[Columns, Rows]:
     chosen: list[Columns] = []
 
     def choose(present: Sequence[str]) -> Columns:
-        chosen.append(_columns(config, present))
+        chosen.append(_columns(config, present, labelled))
         return chosen[0]
 
     rows = _rows(config, path, choose)
@@ -106,9 +107,9 @@ def _rows(config: DataConfig, path: Path, choose: Choose) -> Rows:
         raise MissingInputError(f"cannot read {config.path!r}: {error.strerror or error}.") from None
 
 
-def _columns(config: DataConfig, present: Sequence[str]) -> Columns:
+def _columns(config: DataConfig, present: Sequence[str], labelled: bool) -> Columns:
     path = _pick(config, present, "picture's path", "--path-column", config.path_column, PATH_COLUMNS)
-    label = _pick(config, present, "label", "--label-column", config.label_column, LABEL_COLUMNS)
+    label = _pick(config, present, "label", "--label-column", config.label_column, LABEL_COLUMNS) if labelled else path
     return Columns(path, label, SPLIT_COLUMN if SPLIT_COLUMN in present else None)
 
 

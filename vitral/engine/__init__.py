@@ -47,7 +47,7 @@ class Engine:
         self.path = path
         changes = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
         model: Model = load(path, device).with_preprocessing(**changes)
-        self.model = model if backend == TORCH else with_backend(model, backend)[0]
+        self.model = model if backend == TORCH else with_backend(model, backend, path=path)[0]
 
     def warm_up(self) -> None:
         """Answer one grey picture, so that a model that cannot answer is never called ready.
@@ -77,6 +77,7 @@ class Engine:
             "card": _card(Path(self.path)),
             "sha256": fingerprint(model),
             "batch_size": BATCH_SIZE,
+            "precision": model.precision,
         }
 
     def answer(self, kind: str, pixels: np.ndarray, options: dict[str, Any]) -> Answer:

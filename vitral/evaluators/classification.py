@@ -41,27 +41,26 @@ class Evaluation:
 
 
 def evaluate(
-    batches: Iterable[Batch],
-    logits_of: Callable[[np.ndarray], Tensor],
+    answered: Iterable[tuple[Batch, Tensor]],
     labels: Sequence[tuple[int, ...]],
     classes: Sequence[str],
     multi_label: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """Run a model over a split.
+    """Gather a model's answers over a split.
 
     Args:
-        batches: all pictures of the split, each once; `samples` are positions in `labels`.
-        logits_of: pixels [n, height, width, 3] uint8 -> scores [n, classes] float32.
-        stop: looked at before each batch; once true, the evaluation is given up and `None` returned.
+        answered: all pictures of the split, each once, with their scores [n, classes] float32; `samples` are positions
+            in `labels`.
+        stop: looked at after each batch; once true, the evaluation is given up and `None` returned.
     """
     logits = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
     unreadable: dict[int, str] = {}
-    for batch in batches:
+    for batch, scores in answered:
         if stop():
             return None
         if len(batch):
-            logits[batch.samples] = logits_of(batch.images).numpy()
+            logits[batch.samples] = scores.numpy()
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}
     measure = multi_label_metrics if multi_label else single_label_metrics
     metrics = {"count": len(labels), "unreadable": len(unreadable), **measure(logits, labels, classes)}

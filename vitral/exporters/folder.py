@@ -20,6 +20,7 @@ import numpy as np
 from vitral.data.preprocessing import to_json
 from vitral.errors import UsageError
 from vitral.exporters import EXPORTERS
+from vitral.exporters.identity import identity
 from vitral.exporters.options import Options
 from vitral.exporters.parity import Parity, as_record, compare, require
 from vitral.serving.exported import MARK
@@ -92,6 +93,7 @@ def export(
             "library": "vitral",
             "version": VERSION,
             "source": str(source),
+            "model": identity(model),
             "format": name,
             "file": file.name,
             "precision": options.kind,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from vitral.serving.predictor import Model
 
 
 def some_pixels(
-    model: Model, pictures: Sequence[Picture], count: int, workers: int, max_pixels: int
+    model: Model, pictures: Iterable[Picture], total: int, count: int, workers: int, max_pixels: int
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """Up to `count` pictures at even distances, in an order in which any part of them is spread over all classes.
+
+    Args:
+        pictures: `total` of them, of which no more than `count` are held at a time.
 
     Returns:
         pixels [n, height, width, 3] uint8, and (name, reason) of those that could not be read.
@@ -24,13 +28,13 @@ def some_pixels(
     Raises:
         DataError: not one can be read.
     """
-    step = max(1, len(pictures) // count)
-    chosen = list(pictures[::step][:count])
+    step = max(1, total // count)
+    chosen = list(itertools.islice(pictures, 0, step * count, step))
     np.random.default_rng(0).shuffle(chosen)
     found, unreadable = [], []
     for batch in model.batches(
         [picture.source for picture in chosen],
-        lambda source: prepare(decode(source, max_pixels), model.preprocessing),
+        lambda source: prepare(decode(source, max_pixels, True), model.preprocessing),
         workers,
     ):
         found.append(batch.images)

@@ -42,7 +42,9 @@ class Program:
     def __init__(self, file: Path) -> None:
         extra = {EXTRA: ""}
         with quiet():
-            self._module = torch.export.load(file, extra_files=extra).module()
+            program = torch.export.load(file, extra_files=extra)
+            self._module = program.module()
+        self.names: list[str] = list(program.call_spec.out_spec.context)
         self.metadata: dict[str, str] = json.loads(extra[EXTRA])
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from vitral.inspection.subject import name_of
 from vitral.inspection.tokens import Grid
 from vitral.models import Network
 from vitral.models.beit import BEiT, RelativeAttention
+from vitral.models.positioned import PositionedTransformer
 from vitral.models.positions import sincos2d
 from vitral.models.relative_positions import relative_bias
 from vitral.models.swin import SwinTransformer, WindowAttention
@@ -60,7 +61,11 @@ def position_similarity(network: Network) -> Positions:
     config: Any = network.config
     table: Any = getattr(network, "position_embedding", None)
     kind = "learned"
-    if table is None and getattr(config, "positions", None) == "sincos2d":
+    if isinstance(network, PositionedTransformer):  # the first layer's, where each has its own
+        tables = network.position_tables(config.grid_size)
+        table = None if tables is None else tables[:1]
+        kind = "fixed" if config.positions == "sincos2d" else kind
+    elif table is None and getattr(config, "positions", None) == "sincos2d":
         table, kind = sincos2d(config.grid_size, config.width), "fixed"
     if table is None:
         raise UsageError(f"{name_of(network)} has no table of positions: there is none to show.")

@@ -16,12 +16,14 @@ from vitral.models import (
     beit,
     bit,
     botnet,
+    compact,
     deit,
     efficientnet,
     hybrid,
     layerscale,
     mae,
     mixer,
+    positioned,
     resnet,
     swin,
     vit,
@@ -48,6 +50,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "vit": Family(vit.ViTConfig, vit.VisionTransformer, vit.VARIANTS),
+    "positioned": Family(positioned.PositionedConfig, positioned.PositionedTransformer, {}),
     "deit": Family(deit.DistilledConfig, deit.DistilledVisionTransformer, deit.VARIANTS),
     "layerscale": Family(layerscale.LayerScaleConfig, layerscale.LayerScaleTransformer, layerscale.VARIANTS),
     "mae": Family(mae.MaeConfig, mae.MaeTransformer, mae.VARIANTS),
@@ -57,6 +60,7 @@ FAMILIES: dict[str, Family] = {
     "beit": Family(beit.BEiTConfig, beit.BEiT, beit.VARIANTS),
     "swin": Family(swin.SwinConfig, swin.SwinTransformer, swin.VARIANTS),
     "hybrid": Family(hybrid.HybridConfig, hybrid.HybridTransformer, hybrid.VARIANTS),
+    "compact": Family(compact.CompactConfig, compact.CompactTransformer, compact.VARIANTS),
     "bit": Family(bit.BiTConfig, bit.BiT, bit.VARIANTS),
     "mixer": Family(mixer.MixerConfig, mixer.MlpMixer, mixer.VARIANTS),
     "adapter": Family(adapter.AdapterConfig, adapter.AdaptedNetwork, {}),
@@ -75,16 +79,17 @@ def named(words: str) -> str:
     """The name of a model as it is spelled here, capitals aside: "vit-b/16" is "ViT-B/16"; other words stay."""
     if adapter.WORDS.fullmatch(words.lower()):
         return words.lower()
-    match = re.fullmatch(r"vit-\w+/(\d{1,3})", words, re.IGNORECASE)
-    return spelled(words, [*VARIANTS, *(f"ViT-{size}/{match[1]}" for size in vit.SIZES)] if match else VARIANTS)
+    match = re.fullmatch(r"(vit|mae)-\w+/(\d{1,3})", words, re.IGNORECASE)
+    sized = [f"{match[1].upper().replace('VIT', 'ViT')}-{size}/{match[2]}" for size in vit.SIZES] if match else []
+    return spelled(words, [*VARIANTS, *sized])
 
 
 def configuration(name: str, **overrides: Any) -> Any:
     """The configuration of variant `name` with some fields changed.
 
-    Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" is any size of
-    `vit.SIZES` with any patch size, "timm:resnet18" and "hf:convnextv2" are other libraries' (see
-    `vitral.models.adapter`).
+    Capitals do not matter where they leave no doubt. A name need not be in `VARIANTS`: "ViT-S/4" and "MAE-S/4" are any
+    size of `vit.SIZES` with any patch size, "BiT-R26x1" and "R50+ViT-B/32" any depth of `bit.DEPTHS` and `bit.SMALLER`,
+    "timm:resnet18" and "hf:convnextv2" are other libraries' (see `vitral.models.adapter`).
 
     Args:
         overrides: fields of the family's configuration; an `image_size` may be one number for a square.
@@ -96,11 +101,14 @@ def configuration(name: str, **overrides: Any) -> Any:
     name = named(name)
     if adapter.WORDS.fullmatch(name):
         return changed(adapter.configuration(name), **overrides)
-    match = re.fullmatch(r"ViT-(\w+)/(\d{1,3})", name)
-    if name not in VARIANTS and match and match[1] in vit.SIZES and int(match[2]):
-        base = ViTConfig(patch_size=int(match[2]), image_size=_near_224(int(match[2])), **vit.SIZES[match[1]])
+    match = re.fullmatch(r"(ViT|MAE)-(\w+)/(\d{1,3})", name)
+    if name not in VARIANTS and match and match[2] in vit.SIZES and int(match[3]):
+        patch = int(match[3])
+        kind: Any = ViTConfig if match[1] == "ViT" else mae.MaeConfig
+        base = kind(patch_size=patch, image_size=_near_224(patch), **vit.SIZES[match[2]])
     else:
-        base = look_up("model", name, VARIANTS, "vitral models")
+        unlisted = None if name in VARIANTS else bit.named(name) or hybrid.named(name)
+        base = unlisted or look_up("model", name, VARIANTS, "vitral models")
     return changed(base, **overrides)
 
 

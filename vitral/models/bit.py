@@ -11,6 +11,7 @@ Letters used for shapes:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -194,7 +195,17 @@ def initialise(model: BiT) -> None:
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 """Residual units of each stage by the number of convolutions (arXiv 1603.05027)."""
 
+SMALLER = {5: (1,), 8: (1, 1), 11: (1, 1, 1), 14: (1, 1, 1, 1), 26: (2, 2, 2, 2)}
+"""Ours, for small pictures and little time, and big_vision's of 26: fewer units, then fewer stages."""
+
 SHAPES = ((50, 1), (50, 2), (50, 3), (101, 1), (101, 3), (152, 1), (152, 2), (152, 4), (200, 3))
 """Depth and width factor of the published ones: section 3 of arXiv 1912.11370, Table 6 of arXiv 2010.11929."""
 
 VARIANTS = {f"BiT-R{depth}x{factor}": BiTConfig(DEPTHS[depth], factor) for depth, factor in SHAPES}
+
+
+def named(name: str) -> BiTConfig | None:
+    """The shape of "BiT-R8x1" and its like: any depth that has a row above, at any width; `None` for other names."""
+    match = re.fullmatch(r"BiT-R(\d{1,3})x([1-9])", name)
+    blocks = (DEPTHS | SMALLER).get(int(match[1])) if match else None
+    return BiTConfig(blocks, int(match[2])) if match and blocks else None

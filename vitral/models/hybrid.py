@@ -11,6 +11,7 @@ Letters as there, and:
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitral.errors import UsageError
+from vitral.models.bit import DEPTHS, SMALLER
 from vitral.models.initial import lecun_normal
 from vitral.models.vit import SIZES, VisionTransformer, ViTConfig
 
@@ -271,3 +273,22 @@ VARIANTS = {
     name: HybridConfig(**SIZES[name.partition("ViT-")[2].partition("/")[0]], **resnet)
     for name, resnet in RESNETS.items()
 }
+
+
+def named(name: str) -> HybridConfig | None:
+    """The shape of "R50+ViT-B/32" and its like: any of BiT's ResNets before any ViT; `None` for other names.
+
+    Where tokens are to stand closer than the ResNet's last positions, the units of its last stage move to the one
+    before (section 3.1 of arXiv 2010.11929).
+    """
+    match = re.fullmatch(r"R(\d{1,3})\+ViT-(\w+)/(\d{1,3})", name)
+    blocks = (DEPTHS | SMALLER).get(int(match[1])) if match else None
+    if match is None or blocks is None or match[2] not in SIZES:
+        return None
+    stride = int(match[3])
+    while len(blocks) > 1 and 4 * 2 ** (len(blocks) - 1) > stride:
+        blocks = (*blocks[:-2], blocks[-2] + blocks[-1])
+    patch, rest = divmod(stride, 4 * 2 ** (len(blocks) - 1))
+    if rest or not patch:
+        return None
+    return HybridConfig(patch_size=patch, blocks=blocks, **SIZES[match[2]])

@@ -24,6 +24,7 @@ from vitral.errors import UsageError
 from vitral.models.kernels import Dense, Gelu
 from vitral.models.mae import TOKEN_STD, MaeConfig, initialise
 from vitral.models.positions import mae_sincos2d
+from vitral.models.pretext import PretextNetwork
 from vitral.models.vit import LAYER_NORM_EPS, EncoderBlock, drop_rates, embed_patches, through
 
 PIXEL_EPS = 1e-6
@@ -57,7 +58,7 @@ class Reconstruction(NamedTuple):
     mask: Tensor
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(PretextNetwork):
     """The encoder sees a quarter of the patches; the decoder, from them, makes the pixels of the others.
 
     Attributes:
@@ -157,10 +158,10 @@ class MaskedAutoencoder(nn.Module):
                 f"pictures have {images.shape[2]}x{images.shape[3]}: make it with their image_size."
             )
 
-    def encoder_tensors(self) -> dict[str, Tensor]:
-        """The tensors that a `MaeTransformer` of the same shape shares, by name: all but its head."""
+    def shared(self, name: str) -> str | None:
+        """What a `MaeTransformer` of the same shape calls the tensor of that name, if it has it."""
         ours = ("patch_embedding.", "class_token", "position_embedding", "blocks.", "norm.")
-        return {name: value for name, value in self.state_dict().items() if name.startswith(ours)}
+        return name if name.startswith(ours) else None
 
 
 def masking(

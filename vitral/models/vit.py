@@ -13,7 +13,7 @@ must be in `sizes`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -166,7 +166,7 @@ def drop_rates(largest: float, depth: int) -> list[float]:
     return [largest * i / max(1, depth - 1) for i in range(depth)]
 
 
-def through(blocks: nn.ModuleList, x: Float[Tensor, "n t D"], recompute: bool) -> Float[Tensor, "n t D"]:
+def through(blocks: Iterable[nn.Module], x: Float[Tensor, "n t D"], recompute: bool) -> Float[Tensor, "n t D"]:
     """Tokens through all blocks; `recompute` makes each block anew in the backward pass, to save memory."""
     for block in blocks:
         x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
@@ -230,7 +230,10 @@ class VisionTransformer(Network):
     def embed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t D"]:
         """Patches to tokens with positions: Eq. 1."""
         grid = grid_of((images.shape[2], images.shape[3]), self.config.patch_size)
-        x = embed_patches(images, self.patch_embedding)
+        return self.placed(embed_patches(images, self.patch_embedding), grid)
+
+    def placed(self, x: Float[Tensor, "n N D"], grid: tuple[int, int]) -> Float[Tensor, "n t D"]:
+        """Embedded patches, of so many rows and columns, with the class token and positions."""
         if self.config.positions == "sincos2d":  # the class token has no position here (arXiv 2205.01580)
             x = x + sincos2d(grid, self.config.width).to(x)
         if self.config.pool == "token":

@@ -43,6 +43,8 @@ class Recipe:
         note: what else the source says.
         cost: what the authors say that it took.
         pictures: training pictures of the data that it is for, where it is for one.
+        tries_precision: on a CPU a trial chooses the precision from nothing too, unless `choose` sets one.
+        unlabelled: what `choose` gives learns without labels.
     """
 
     source: str
@@ -53,6 +55,13 @@ class Recipe:
     note: str = ""
     cost: str = ""
     pictures: int | None = None
+    tries_precision: bool = False
+    unlabelled: bool = False
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it learns without labels."""
+        return self.unlabelled or (self.config is not None and not self.config.pretraining.is_off)
 
 
 def epochs(amount: float) -> Duration:

@@ -58,12 +58,12 @@ def model_card(
         "## Numbers",
         *_numbers(metrics, len(classes)),
         "## Preprocessing",
-        _preprocessing(preprocessing),
+        preparation(preprocessing),
         "## How to use it",
         *([LIBRARIES[opens_in][1]] if opens_in in LIBRARIES else []),
         _USE,
         "## What it was trained on",
-        origin or _origin(data_name, recipe, metrics),
+        origin or learned_from(data_name, recipe, metrics),
         "## Limits",
         _limits(metrics, len(classes)),
         *(f"- {for_markdown(words)}" for words in caveats),
@@ -221,7 +221,8 @@ def _weakest(metrics: Mapping[str, Any]) -> list[str]:
     return ["\n".join([head, "| --- | ---: | ---: |", *rows])]
 
 
-def _preprocessing(rule: Preprocessing) -> str:
+def preparation(rule: Preprocessing) -> str:
+    """From a picture to the model's input, in words."""
     height, width = rule.crop
     if rule.resize is None:
         resized = "kept at its size"
@@ -237,7 +238,8 @@ def _preprocessing(rule: Preprocessing) -> str:
     )
 
 
-def _origin(data_name: str, recipe: str, metrics: Mapping[str, Any]) -> str:
+def learned_from(data_name: str, recipe: str, metrics: Mapping[str, Any]) -> str:
+    """Which pictures a model was trained on, how and how long."""
     steps = number(metrics, "step")
     length = f", for {counted(int(steps), 'step')}" if steps else ""
     by = f" with the recipe {for_markdown(recipe)}" if recipe else ""

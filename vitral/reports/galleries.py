@@ -28,7 +28,8 @@ STYLE = """
 .pictures .right { color: var(--good); } .pictures .wrong { color: var(--bad); }
 """
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+"""What an encoded picture looks like; nothing else is put into a page."""
 
 
 def pictures(record: Record) -> str:
@@ -94,7 +95,7 @@ def _pair(pair: Line, descriptions: Mapping[str, Any]) -> str:
 def _item(entry: Line, descriptions: Mapping[str, Any], brief: bool = False) -> str:
     image = entry.get("image")
     shown = '<span class="none">no picture</span>'
-    if isinstance(image, str) and _BASE64.fullmatch(image):
+    if isinstance(image, str) and BASE64.fullmatch(image):
         shown = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{image}">'
     labels, guesses = _words(entry.get("labels")), _guesses(entry.get("guesses"))
     first = "".join(

@@ -126,9 +126,9 @@ function say(number, map, layer, head, opacity) {
   find("layers").hidden = find("heads").hidden = !layered;
   if (layered) find("layer").max = map.layers;
   find("layer-said").textContent = `${layer + 1} of ${map.layers}`;
-  find("opacity-said").textContent = `${Math.round(100 * opacity)} %`;
+  find("opacity-said").textContent = `${Math.round(100 * opacity)}%`;
   const most = map.most[layer][head];
-  const unit = layered ? `Brightest place: ${(100 * most).toPrecision(2)} % of the attention` :
+  const unit = layered ? `Brightest place: ${(100 * most).toPrecision(2)}% of the attention` :
     `Largest value: ${most.toPrecision(3)}`;
   const about = find("method").selectedOptions[0].dataset.about === "class" ? ` About the class: ${one.about}.` : "";
   find("said").textContent = find("method").selectedOptions[0].dataset.says + "." + about + " " + unit + ".";
@@ -209,7 +209,7 @@ def viewer(data: Sequence[Mapping[str, Any]], methods: Sequence[str], left: int)
         '<div id="heads"><label for="head">Head</label><select id="head"></select></div>\n'
         '<div><label for="opacity">Opacity <output id="opacity-said"></output></label>'
         '<input type="range" id="opacity" min="0" max="100" value="60"></div>\n'
-        '<div><label><input type="checkbox" id="clip"> let the hottest 3 % of the places count as equally hot, so that '
+        '<div><label><input type="checkbox" id="clip"> let the hottest 3% of the places count as equally hot, so that '
         "outliers do not darken the rest</label></div>\n"
         '<p class="said" id="said" aria-live="polite"></p>\n'
         '<table><caption>The model’s answers</caption><tbody id="guesses"></tbody></table></form></div>\n'

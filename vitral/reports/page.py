@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from vitral.reports import galleries, matrix, swept, tables
+from vitral.reports import galleries, matrix, pretraining_page, swept, tables
 from vitral.reports.curves import Series, curve
-from vitral.reports.frame import frame, save
+from vitral.reports.frame import fold, frame, save
 from vitral.reports.origin import decisions, problems, reproduce
 from vitral.reports.record import Line, Record, read, section
 from vitral.reports.tiles import tiles
@@ -17,10 +17,6 @@ from vitral.reports.wording import counted, for_html, number, percent
 
 SLOW_READING = 0.2
 """Share of the time spent waiting for data from which reading is what holds the run up."""
-
-_SECTIONS = ("Numbers", "Curves", "Classes", "Calibration", "Pictures", "Data problems", "Decisions", "Reproduce",
-             "Settings")  # fmt: skip
-
 
 _AGAIN = "The same command in the same place goes on where the run stopped; with another --out it starts afresh."
 
@@ -50,29 +46,49 @@ def keep_examples(run: Path, examples: Line) -> None:
 
 def render(record: Record) -> str:
     """The page as text."""
-    bodies = (
-        tables.measured(record) + swept.table(record.measured),
-        _curves(record),
-        tables.classes(record),
-        tables.calibration(record),
-        galleries.pictures(record),
-        problems(record),
-        decisions(record),
-        reproduce(record, _AGAIN),
-        tables.settings(record),
-    )
+    unlabelled = pretraining_page.applies(record)
+    said = pretraining_page.verdict(record) if unlabelled else verdict(record)
+    first = pretraining_page.tiles(record) if unlabelled else []
     top = (
         f'<p class="about">{_about(record)}</p>\n'
-        f'<p class="verdict">{for_html(" ".join(verdict(record)), 1000)}</p>\n{tiles(record)}'
+        f'<p class="verdict">{for_html(" ".join(said), 1000)}</p>\n{tiles(record, first)}'
     )
     made_from = f"{for_html(record.environment.get('vitral', ''))} from the files of the run folder"
-    sections = list(zip(_SECTIONS, bodies, strict=True))
-    return frame("training report", record.name, top, sections, made_from, galleries.STYLE + matrix.STYLE, images=True)
+    sections = [*(_of_patches(record) if unlabelled else _of_classes(record)), *_of_every_run(record)]
+    style = pretraining_page.STYLE if unlabelled else galleries.STYLE + matrix.STYLE
+    return frame("training report", record.name, top, sections, made_from, style, images=True)
+
+
+def _of_classes(record: Record) -> list[tuple[str, str]]:
+    return [
+        ("Numbers", tables.measured(record) + swept.table(record.measured)),
+        ("Curves", _curves(record, _charts(record))),
+        ("Classes", fold("the classes", tables.classes(record))),
+        ("Calibration", tables.calibration(record)),
+        ("Pictures", fold("the pictures", galleries.pictures(record))),
+    ]
+
+
+def _of_patches(record: Record) -> list[tuple[str, str]]:
+    return [
+        ("Curves", _curves(record, pretraining_page.charts(record))),
+        ("Pictures", pretraining_page.pictures(record)),
+    ]
+
+
+def _of_every_run(record: Record) -> list[tuple[str, str]]:
+    return [
+        ("Data problems", problems(record)),
+        ("Decisions", fold("the decisions", decisions(record))),
+        ("Reproduce", reproduce(record, _AGAIN)),
+        ("Settings", fold("every setting", tables.settings(record))),
+    ]
 
 
 def _about(record: Record) -> str:
     model, data = section(record.config, "model"), section(record.config, "data")
     start = "fine-tuned from " + str(model["weights"]) if model.get("weights") else "trained from scratch"
+    start = "pre-trained without labels" if pretraining_page.applies(record) else start
     classes = number(record.environment, "classes")
     counts = [
         f"{value:,.0f} {name}"
@@ -93,13 +109,13 @@ def _about(record: Record) -> str:
 # Curves ---------------------------------------------------------------------------------------------
 
 
-def _curves(record: Record) -> str:
+def _curves(record: Record, charts: list[str]) -> str:
     reasons = [
         tables.missing(f"{name} {record.gaps[name]}: {lost} cannot be drawn.")
         for name, lost in (("metrics.jsonl", "loss, top-1 and learning rate"), ("speed.jsonl", "speed"))
         if name in record.gaps
     ]
-    figures = "".join(f"<figure>{chart}</figure>\n" for chart in _charts(record))
+    figures = "".join(f"<figure>{chart}</figure>\n" for chart in charts)
     notes = "".join(f'<p class="soft">{for_html(note, 600)}</p>\n' for note in _notes(record))
     grid = f'<div class="curves">\n{figures}</div>\n' if figures else ""
     return "".join(reasons) + grid + notes
@@ -150,6 +166,8 @@ def _losses_differ(record: Record) -> bool:
 def _notes(record: Record) -> list[str]:
     augmentation = section(record.config, "augmentation")
     notes = [RULES] if record.evaluations else []
+    if pretraining_page.applies(record):
+        notes = pretraining_page.notes(record)
     if record.training:
         notes.append(
             "Training numbers are means over the steps since the last point, on augmented pictures and with dropout; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from vitral.metrics import NAMES, written
@@ -13,9 +14,9 @@ Tile = tuple[str, str, str]
 """Title, value and a note."""
 
 
-def tiles(record: Record) -> str:
-    """One tile for each number that is known."""
-    found = [*_measured(record), *_course(record)]
+def tiles(record: Record, first: Sequence[Tile] = ()) -> str:
+    """One tile for each number that is known, after the `first`."""
+    found = [*first, *_measured(record), *_course(record)]
     cells = "".join(
         f'<div><dt>{for_html(name)}</dt><dd class="value">{value}</dd><dd class="note">{for_html(note)}</dd></div>'
         for name, value, note in found

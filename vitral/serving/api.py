@@ -179,6 +179,7 @@ def summary(served: Served) -> dict[str, Any]:
         "parameters": description.parameters,
         "device": description.device,
         "backend": description.backend,
+        "precision": description.precision,
         "image_size": list(description.preprocessing.crop),
         "num_classes": len(description.classes),
         "multi_label": description.multi_label,

@@ -1,8 +1,8 @@
 """From single pictures to batches: one bounded queue per model, and a loop that is never idle while one waits.
 
-A batch is whatever waits when the model becomes free, so a lone picture is never held back to wait for company, and
-batches grow by themselves when pictures come faster than the model answers. All of it runs on the event loop; only
-the question to the model's process blocks, in a thread of its own.
+A batch is taken from what waits when the model becomes free, so a lone picture is never held back to wait for company,
+and batches grow by themselves when pictures come faster than the model answers; `vitral.serving.pace` says how large.
+All of it runs on the event loop; only the question to the model's process blocks, in a thread of its own.
 
 A picture that nobody waits for any more (its deadline passed, its client left) is dropped before it costs anything.
 A batch whose process dies, or hangs for `batch_timeout`, fails; the process is started anew and the queue goes on.
@@ -24,6 +24,7 @@ import numpy as np
 
 from vitral.serving.limits import Limits
 from vitral.serving.metrics import Metrics
+from vitral.serving.pace import Pace
 from vitral.serving.process import Description, ModelFailedError, Worker, WorkerLostError
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -89,8 +90,7 @@ class Batcher:
         self._closing = False
         self._threads = ThreadPoolExecutor(len(workers), thread_name_prefix=f"ask-{name}")
         self._busy_since: list[float | None] = [None] * len(workers)
-        self._usual_batch = 0.0
-        self._usual_picture = 0.0
+        self._pace = Pace()
         self._pumps = [asyncio.create_task(self._pump(k)) for k in range(len(workers))]
 
     # Admission ----------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Batcher:
 
     def retry_after(self) -> int:
         """Whole seconds until what waits should be answered, at least 1."""
-        return max(1, min(60, round(self.admitted * self._usual_picture / max(1, len(self.workers)))))
+        return max(1, min(60, round(self.admitted * self._pace.picture / max(1, len(self.workers)))))
 
     # Answers ------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Batcher:
     def ready(self) -> bool:
         """Whether a process is there that answers in the usual time."""
         now = time.monotonic()
-        slack = STALLED + 20 * self._usual_batch
+        slack = STALLED + 20 * self._pace.batch
         return any(
             worker is not None and worker.alive and (since is None or now - since < slack)
             for worker, since in zip(self.workers, self._busy_since, strict=True)
@@ -200,7 +200,8 @@ class Batcher:
     def _next_batch(self) -> list[Job]:
         """The oldest picture that somebody waits for, and others of its kind from the queue's front."""
         batch: list[Job] = []
-        while self._queue and len(batch) < self._largest_batch:
+        size = self._pace.size(len(self._queue), len(self.workers), self._largest_batch)
+        while self._queue and len(batch) < size:
             job = self._queue[0]
             if job.answer.done():
                 self._queue.popleft()
@@ -231,9 +232,8 @@ class Batcher:
                     _fail([job], error)
             return
         took = time.monotonic() - started
-        self._usual_batch = took if not self._usual_batch else 0.9 * self._usual_batch + 0.1 * took
-        each = took / len(batch)
-        self._usual_picture = each if not self._usual_picture else 0.9 * self._usual_picture + 0.1 * each
+        if not batch[0].options:
+            self._pace.took(len(batch), took)
         for k, job in enumerate(batch):
             job.times[1:] = [started, started + took]
             if not job.answer.done():

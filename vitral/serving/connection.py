@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import uuid
 from typing import Any
@@ -20,6 +21,9 @@ FEWEST_PER_PIECE = 64
 """Bytes that the chunks of a body must hold on average, once there are `MANY_PIECES`: each costs time of its own."""
 
 MANY_PIECES = 2048
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks whether a client that sends no more is still there to read."""
 
 
 class _Reader(h11.Connection):
@@ -61,6 +65,7 @@ class Connection(H11Protocol):
         self.conn = _Reader(h11.SERVER, MAX_HEADERS)
         self._slow: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        self._deaf: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Greet a client, or send it away where there are too many."""
@@ -88,6 +93,26 @@ class Connection(H11Protocol):
         elif waiting and self._slow is None and self.conn.trailing_data[0]:
             self._slow = self.loop.call_later(self.limits.read_timeout, self._too_slow)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more: it is gone, or waits for the answer to a request that came whole.
+
+        Which of the two, an interim answer tells: a machine that reads no more refuses it.
+        """
+        asked = self.cycle is not None and not self.cycle.response_started and self.conn.their_state is h11.DONE
+        if not asked or self.conn.our_state is not h11.SEND_RESPONSE or self.cycle.scope["http_version"] == "1.0":
+            return None
+        going_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+        self.transport.write(self.conn.send(going_on) or b"")
+        self._deaf = self.loop.call_later(LOOK_EVERY, self._look)
+        return True
+
+    def _look(self) -> None:
+        own = self.transport.get_extra_info("socket")
+        if own is not None and own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            self._deaf = self.loop.call_later(LOOK_EVERY, self._look)
+
     def pause_writing(self) -> None:
         """The client does not read: it gets some time, then the connection is cut."""
         super().pause_writing()
@@ -109,6 +134,8 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self.transport.close()
         super().on_response_complete()
+        if self._deaf is not None and self.cycle.response_complete:  # nothing more can come
+            self.transport.close()
         if self.transport.is_closing():
             self.loop.call_later(self.limits.read_timeout, self.transport.abort)
 
@@ -155,10 +182,10 @@ class Connection(H11Protocol):
         return self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
 
     def _cancel(self) -> None:
-        for timer in (self._slow, self._stuck):
+        for timer in (self._slow, self._stuck, self._deaf):
             if timer is not None:
                 timer.cancel()
-        self._slow = self._stuck = None
+        self._slow = self._stuck = self._deaf = None
 
 
 def limited(limits: Limits) -> type[Connection]:

@@ -6,6 +6,9 @@ What is believed is what stands inside the graph's own file, and it is checked a
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,9 @@ MARK = "export.json"
 
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
 """The engine that runs each format."""
+
+LONGEST = 300.0
+"""Seconds in which a graph must have been opened and have answered one picture: a stranger's may never end."""
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 
@@ -92,7 +98,31 @@ def open_export(folder: Path, threads: int | None = None) -> Exported:
         )
     if not (folder / FILES[form]).is_file():
         raise DataError(f"{folder / FILES[form]} is missing: export the model again.")
-    backend = open_backend(ENGINES[form], folder / FILES[form], threads)
+    return _within(LONGEST, lambda: _opened(folder, open_backend(ENGINES[form], folder / FILES[form], threads)), folder)
+
+
+def _within(seconds: float, work: Callable[[], Exported], folder: Path) -> Exported:
+    """What `work` gives, or its error, if that comes in time; engines let Python go on while they compute.
+
+    Raises:
+        DataError: it does not. The thread goes on, and ends with the process.
+    """
+    done: Future[Exported] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="open-export", daemon=True).start()
+    if not wait([done], seconds).done:
+        raise DataError(f"{folder} has not answered one picture within {seconds:g} s: export the model again.")
+    return done.result()
+
+
+def _opened(folder: Path, backend: Backend) -> Exported:
+    """What the graph's own file says, checked against one answer."""
     try:
         said = {name: json.loads(backend.metadata[name]) for name in ("classes", "descriptions", "multi_label")}
         preprocessing = from_json(json.loads(backend.metadata["preprocessing"]))

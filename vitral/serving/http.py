@@ -48,14 +48,14 @@ class Settings:
 
     Attributes:
         models: in the order of the page; the first answers requests that name none.
-        replicas: processes per model. decoders: threads that decode.
+        replicas: processes per model, see `House`. decoders: threads that decode.
         watch: reload a model whose files change. drain_delay: see the module.
     """
 
     models: Sequence[Asked]
     guard: Guard
     limits: Limits = field(default_factory=Limits)
-    replicas: int = 1
+    replicas: int | None = 1
     decoders: int = 2
     watch: bool = False
     drain_delay: float = 1.0

@@ -21,6 +21,7 @@ from vitral.datasets.dataset import Source
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import Network
 from vitral.serving.exported import GraphNetwork, is_export, open_export
+from vitral.serving.streams import Compute, in_streams
 from vitral.weights import build, folder, read
 from vitral.weights.layout import Described
 
@@ -52,6 +53,7 @@ class Model:
         descriptions: words for class names that are mere identifiers; may be empty.
         multi_label: each class is a question of its own (sigmoid), instead of one answer (softmax).
         metrics: what was measured when the model was made.
+        headless: its weights came without a head, so that its scores mean nothing yet.
         temperature: scores are divided by it before they become probabilities; `metrics` says how it was fitted.
         backend: the engine that answers in the network's place, if one does; it normalises as the graph was told to
             when it was exported.
@@ -76,6 +78,7 @@ class Model:
         self.descriptions = descriptions or {}
         self.multi_label = multi_label
         self.metrics = metrics or {}
+        self.headless = False
         self.temperature = _temperature(self.metrics)
         self._competing: list[int] | None = None
         self.backend: Backend | None = None
@@ -89,6 +92,11 @@ class Model:
     def backend_name(self) -> str:
         """Who computes: "torch", or an engine's name."""
         return TORCH if self.backend is None else self.backend.name
+
+    @property
+    def precision(self) -> str:
+        """In which it is computed: float32, or as the engine's graph says, "int8-static"."""
+        return "float32" if self.backend is None else self.backend.metadata.get("precision", "float32")
 
     def with_preprocessing(self, **changes: Any) -> Model:
         """The same model with some fields of its preprocessing changed.
@@ -179,18 +187,24 @@ class Model:
         Raises:
             UsageError: the graph that answers gives none.
         """
-        if self.backend is not None:
+        if self.backend is not None and self._by_graph():
             return _features(answers(self.backend, pixels).features)
         (found,) = self._after_encoder(pixels, self.network.pooled)
         return found
 
     def logits_and_representations(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """Both of the same pixels, for the price of one."""
-        if self.backend is not None:
+        if self.backend is not None and self._by_graph():
             found = answers(self.backend, pixels)
             return self._sound(torch.from_numpy(found.logits)), _features(found.features)
+        if self.backend is not None:
+            return self.logits(pixels), self.representations(pixels)
         scores, representations = self._after_encoder(pixels, self.network.classify, self.network.pooled)
         return self._sound(scores), representations
+
+    def _by_graph(self) -> bool:
+        """Whether the engine's graph gives what the head sees; if not, the network does, where there is one."""
+        return isinstance(self.network, GraphNetwork) or (self.backend is not None and "features" in self.backend.names)
 
     @torch.inference_mode()
     def _after_encoder(self, pixels: np.ndarray, *last: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -213,6 +227,10 @@ class Model:
         make = read or self.pixels
         ids = _in_order(len(sources))
         return batches(ids, lambda _, sample: make(sources[sample]), self.preprocessing.crop, workers, prefetch=2)
+
+    def over(self, batches: Iterable[Batch], compute: Compute) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch, in order, with what `compute` (`logits`, say) makes of its pictures, on all cores."""
+        return in_streams(batches, compute, self.device if self.backend is None else None)
 
     def predict_proba(self, images: Source | Sequence[Source], workers: int = 0) -> np.ndarray:
         """Probabilities [n, classes] float32 of one or several pictures.
@@ -247,10 +265,10 @@ class Model:
         """What the head sees: [n, width] float32, for probes and nearest neighbours."""
         sources = images if _is_several(images) else [images]
         found: list[np.ndarray] = []
-        for batch in self.batches(sources, workers=workers):
+        for batch, rows in self.over(self.batches(sources, workers=workers), self.representations):
             for _, error in batch.unreadable:
                 raise error
-            found.append(self.representations(batch.images).numpy())
+            found.append(rows.numpy())
         if found:
             return np.concatenate(found)
         return self.representations(np.zeros((1, *self.preprocessing.crop, 3), dtype=np.uint8)).numpy()[:0]
@@ -289,7 +307,7 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         return _exported(Path(path), device)
     pretrained = read(path)
     network, _ = build(pretrained)
-    return Model(
+    model = Model(
         network.to(choose_device(device)),
         pretrained.preprocessing,
         pretrained.classes or None,
@@ -297,6 +315,21 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         pretrained.described.multi_label,
         pretrained.metrics,
     )
+    model.headless = pretrained.described.headless
+    return model
+
+
+def require_classes(model: Model, path: str | Path) -> None:
+    """Refuse to ask a model for classes that has learned none yet.
+
+    Raises:
+        UsageError: its weights came without a head.
+    """
+    if model.headless:
+        raise UsageError(
+            f"{path} has no head, so it tells no classes apart: `vitral finetune PICTURES --model {path}` teaches it "
+            f"some, `vitral probe {path} PICTURES` measures its features."
+        )
 
 
 def _exported(folder: Path, device: str) -> Model:

@@ -69,6 +69,7 @@ class Description:
     card: str
     sha256: str
     batch_size: int
+    precision: str = "float32"
 
 
 class Worker:

@@ -97,9 +97,8 @@ class Protocol:
         if batcher.full:
             raise Refusal(429, "the queue is full: try again.", retry_after=batcher.retry_after())
         async with self.api.bodies.read(request) as body:
-            document, rest = request_of(body, request.headers.get(JSON_LENGTH))
+            document, sources = await asyncio.to_thread(self._read, body, request.headers.get(JSON_LENGTH))
             names, binary = wanted(document, OUTPUTS, USUAL)
-            sources = await asyncio.to_thread(sources_of, document, rest, self.api.limits.max_pictures)
             identity = document.get("id")
             if identity is not None and not isinstance(identity, str):
                 raise Refusal(400, "id must be a string.")
@@ -117,6 +116,10 @@ class Protocol:
             headers[JSON_LENGTH] = str(length)
         kind = "application/json" if length is None else "application/octet-stream"
         return Response(whole, media_type=kind, headers=headers)
+
+    def _read(self, body: bytes, length: str | None) -> tuple[dict[str, Any], Sources]:
+        document, rest = request_of(body, length)
+        return document, sources_of(document, rest, self.api.limits.max_pictures)
 
     async def _jobs(self, batcher: Batcher, sources: Sources) -> tuple[list[Job], Timing]:
         timing = Timing()

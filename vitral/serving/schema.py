@@ -56,6 +56,7 @@ MODEL = {
         "parameters": {"type": ["integer", "null"]},
         "device": STRING,
         "backend": STRING,
+        "precision": STRING,
         "image_size": {"type": "array", "items": WHOLE},
         "num_classes": WHOLE,
         "multi_label": {"type": "boolean"},
@@ -67,39 +68,14 @@ MODEL = {
     },
 }
 
-PICTURES: Node = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
-        },
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["images"],
-                "properties": {
-                    "images": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {
-                            "oneOf": [
-                                {"type": "string", "contentEncoding": "base64"},
-                                {
-                                    "type": "object",
-                                    "required": ["data"],
-                                    "properties": {
-                                        "data": {"type": "string", "contentEncoding": "base64"},
-                                        "name": STRING,
-                                    },
-                                },
-                            ]
-                        },
-                    }
-                },
-            }
-        },
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+TENSOR: Node = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"enum": ["images", "pixels"]},
+        "datatype": {"enum": ["BYTES", "UINT8"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 4},
+        "data": {"type": "array", "description": "strings in base64, or numbers from 0 to 255"},
     },
 }
 
@@ -112,26 +88,44 @@ TENSORS: Node = {
                 "required": ["inputs"],
                 "properties": {
                     "id": STRING,
-                    "inputs": {"type": "array", "items": OBJECT},
-                    "outputs": {"type": "array"},
+                    "inputs": {"type": "array", "items": TENSOR, "minItems": 1, "maxItems": 1},
+                    "outputs": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["name"],
+                            "properties": {"name": {"enum": ["probabilities", "logits", "label"]}},
+                        },
+                    },
                 },
             }
         }
     },
 }
 
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+BINARY: Node = {"type": "string", "format": "binary"}
+
+PLACE: Node = {"type": "integer", "minimum": -10_000, "maximum": 10_000}
+
 WORDS: dict[str, Node] = {
     "model": {"schema": STRING, "description": "name of a served model; the first one if none is named"},
     "top": {"schema": {"type": "integer", "minimum": 1, "default": 5}, "description": "classes in the answer"},
     "method": {"schema": STRING, "description": "one of the model's explanations, see /v1/models"},
     "label": {"schema": STRING, "description": "the class that is asked about; the likeliest if none is named"},
-    "layer": {"schema": WHOLE, "description": "of the network, from 0; -1 is the last"},
-    "head": {"schema": WHOLE, "description": "of attention, from 0; the mean of all if none is named"},
+    "layer": {"schema": PLACE, "description": "of the network, from 0; -1 is the last"},
+    "head": {"schema": PLACE, "description": "of attention, from 0; the mean of all if none is named"},
     "opacity": {"schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}, "description": "of the map"},
 }
 
 REQUEST_HEADERS: list[Node] = [
-    {"name": "x-request-timeout", "in": "header", "schema": NUMBER, "description": "seconds that the client will wait"},
+    {
+        "name": "x-request-timeout",
+        "in": "header",
+        "schema": {"type": "number", "minimum": 0.001, "exclusiveMaximum": 1e6},
+        "description": "seconds that the client will wait",
+    },
     {"name": "x-request-id", "in": "header", "schema": STRING, "description": "taken over into the answer"},
 ]
 
@@ -144,10 +138,10 @@ def document() -> Node:
     results = _results({"predictions": {"type": "array", "items": PREDICTION}})
     embeddings = _results({"embedding": {"type": "array", "items": NUMBER}})
     picture = {"image/png": {"schema": {"type": "string", "format": "binary"}}, "application/json": {"schema": OBJECT}}
-    classify = _post("The likeliest classes of each picture", PICTURES, _json(results), ("model", "top"))
-    embed = _post("What the network's head sees of each picture", PICTURES, _json(embeddings), ("model",))
+    classify = _of_pictures("The likeliest classes of each picture", _json(results), ("model", "top"))
+    embed = _of_pictures("What the network's head sees of each picture", _json(embeddings), ("model",))
     words = ("model", "method", "label", "layer", "head", "opacity")
-    explain = _post("Where in one picture the answer comes from", PICTURES, picture, words, (501,))
+    explain = _of_pictures("Where in one picture the answer comes from", picture, words, (501,), {"maxItems": 1})
     infer = _post("Scores, by the Open Inference Protocol", TENSORS, _json(OBJECT), ())
     named, versioned = _path("name"), [*_path("name"), *_path("version")]
     model, ready = _get("A model's inputs and outputs", OBJECT, (503,)), _get("Is this model ready?", OBJECT, (503,))
@@ -209,6 +203,33 @@ def _results(answer: Node) -> Node:
             "results": {"type": "array", "items": entry},
         },
     }
+
+
+def _of_pictures(
+    summary: str, content: Node, words: tuple[str, ...], further: tuple[int, ...] = (), most: Node | None = None
+) -> Node:
+    """A question about pictures, which come in a form, as JSON, or as the body itself; words may stand beside them."""
+    beside = {name: WORDS[name]["schema"] for name in words}
+    several: Node = {"type": "array", "minItems": 1} | (most or {})
+    base64: Node = {"type": "string", "contentEncoding": "base64", "pattern": BASE64}
+    named = {"type": "object", "required": ["data"], "properties": {"data": base64, "name": STRING}}
+    named["additionalProperties"] = False
+    form: Node = {
+        "type": "object",
+        "required": ["picture"],
+        "properties": {"picture": several | {"items": BINARY}} | beside,
+        "additionalProperties": False,
+    }
+    written: Node = {
+        "type": "object",
+        "required": ["images"],
+        "properties": {"images": several | {"items": {"oneOf": [base64, named]}}} | beside,
+        "additionalProperties": False,
+    }
+    kinds = {"multipart/form-data": form, "application/json": written, "image/*": BINARY}
+    kinds["application/octet-stream"] = BINARY
+    body = {"required": True, "content": {kind: {"schema": schema} for kind, schema in kinds.items()}}
+    return _post(summary, body, content, words, further)
 
 
 def _json(schema: Node) -> Node:

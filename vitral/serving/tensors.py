@@ -22,6 +22,9 @@ JSON_LENGTH = "inference-header-content-length"
 
 KINDS = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
 
+MOST_VALUES = 1_000_000
+"""Of a request in JSON: while it is read, every other request waits. Bytes after the JSON have no such limit."""
+
 Sources = list[Picture] | list[np.ndarray]
 
 
@@ -29,13 +32,21 @@ def request_of(body: bytes, header: str | None) -> tuple[dict[str, Any], bytes]:
     """The JSON of a request, and the bytes after it.
 
     Raises:
-        Refusal: 400, it is malformed.
+        Refusal: 400, it is malformed. 413, it has more than `MOST_VALUES`.
     """
     if header is None:
-        return json_object(body), b""
+        return _counted(body), b""
     if not header.isdecimal() or int(header) > len(body):
         raise Refusal(400, f"{JSON_LENGTH} must be at most the body's {len(body)} bytes, not {header!r:.40}.")
-    return json_object(body[: int(header)]), body[int(header) :]
+    return _counted(body[: int(header)]), body[int(header) :]
+
+
+def _counted(words: bytes) -> dict[str, Any]:
+    if words.count(b",") >= MOST_VALUES:
+        raise Refusal(
+            413, f"the JSON has more than {MOST_VALUES:,} values: send them as bytes after it (binary_data_size)."
+        )
+    return json_object(words)
 
 
 def sources_of(document: Mapping[str, Any], rest: bytes, most: int) -> Sources:
@@ -53,7 +64,9 @@ def sources_of(document: Mapping[str, Any], rest: bytes, most: int) -> Sources:
         raise Refusal(400, f'an input is "images" of BYTES or "pixels" of UINT8, not {name!r:.80} of {kind!r:.40}.')
     if not isinstance(shape, list) or not all(type(size) is int and 0 < size < 1 << 31 for size in shape):
         raise Refusal(400, f"{name}: shape must be a list of whole numbers above 0.")
-    if not shape or shape[0] > most:
+    if not shape:
+        raise Refusal(400, f"{name}: shape must begin with the number of pictures.")
+    if shape[0] > most:
         raise Refusal(413, f"{name}: the first size is the number of pictures, at most {most}.")
     raw = _raw(tensor, rest)
     if kind == "BYTES":

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vitral.errors import DataError, NonFiniteError
+from vitral.errors import DataError
 from vitral.training.averaging import Average
 from vitral.training.optimizer import set_learning_rate
 from vitral.training.schedule import due
+from vitral.training.watch import LATE, Watch
 
 
 @dataclass
@@ -144,8 +145,12 @@ def train(
     cadence: Cadence,
     learning_rate: Callable[[int], float],
     clip_norm: float,
+    late: bool | None = None,
 ) -> bool:
     """Train from `progress.step` to the end; `False` if interrupted (all is saved then).
+
+    Args:
+        late: read losses from the device late, see `vitral.training.watch`; by default on CUDA GPUs.
 
     Raises:
         NonFiniteError: the loss or the gradient norm is not finite; the update was not made.
@@ -153,7 +158,10 @@ def train(
     learning = {id(parameter) for group in progress.optimizer.param_groups for parameter in group["params"]}
     parameters = [parameter for parameter in progress.model.parameters() if id(parameter) in learning]
     progress.model.train()
-    finished = _boundary(progress, hooks, cadence, resuming=True)
+    device = parameters[0].device
+    late = device.type == "cuda" if late is None else late
+    watch = Watch(progress.optimizer, device, late)
+    finished = _boundary(progress, hooks, cadence, watch, resuming=True)
     while finished and not cadence.is_over(progress):
         started = time.perf_counter()
         batch = next(batches)
@@ -162,49 +170,38 @@ def train(
         set_learning_rate(progress.optimizer, rate)
         loss, right = hooks.loss(batch, progress.step)
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else float("inf"))
-        _require_finite(loss, norm, progress.step, hooks, batch)
+        size = hooks.size(batch)
+        watch.see(progress.step, loss, right, norm, size, hooks.describe(batch))
         progress.optimizer.step()
         progress.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
         if progress.average:
             progress.average.update(progress.model, progress.step)
-        size = hooks.size(batch)
-        _add(progress.sums, loss=float(loss), right=float(right), pictures=size, norm=float(norm), steps=1)
+        if not late or watch.unread >= LATE:
+            watch.settle(progress.sums)
         hooks.tick(progress, size, waited)
         if due(progress.step, cadence.log, cadence.total):
+            watch.settle(progress.sums)
             hooks.log(progress, {"learning_rate": rate, **_means(progress.sums)})
             progress.sums = {}
-        finished = _boundary(progress, hooks, cadence)
+        finished = _boundary(progress, hooks, cadence, watch)
     return finished
 
 
-def _boundary(progress: Progress, hooks: Hooks, cadence: Cadence, resuming: bool = False) -> bool:
+def _boundary(progress: Progress, hooks: Hooks, cadence: Cadence, watch: Watch, resuming: bool = False) -> bool:
     """What follows a step: evaluation, checkpoint, and a look at whether to stop. `False` to stop."""
     step = progress.step
     if due(step, cadence.evaluate, cadence.total) and progress.evaluated != step and not hooks.interrupted():
+        watch.settle(progress.sums)
         if hooks.evaluate(progress):
             progress.evaluated = step
         progress.model.train()
     last = cadence.is_over(progress)
     stop = hooks.interrupted() and not (last and progress.evaluated == step)
     if stop or last or (due(step, cadence.checkpoint, cadence.total) and not resuming):
+        watch.settle(progress.sums)
         hooks.checkpoint(progress, final=stop or last)
     return not stop
-
-
-def _require_finite(loss: Tensor, norm: Tensor, step: int, hooks: Hooks, batch: Any) -> None:
-    if not torch.isfinite(loss + norm):
-        what = "the gradient norm" if torch.isfinite(loss) else "the loss"
-        raise NonFiniteError(
-            f"{what} of step {step} is not finite ({float(loss):g}, gradient norm {float(norm):g}); the update was "
-            f"not made. Samples: {hooks.describe(batch)}. Try a lower --optimizer.learning-rate, a longer "
-            f"--schedule.warmup or --training.precision float32."
-        )
-
-
-def _add(sums: dict[str, float], **values: float) -> None:
-    for name, value in values.items():
-        sums[name] = sums.get(name, 0.0) + value
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitral.errors import DataError, UsageError
+from vitral.errors import DataError, UsageError, one_line
 from vitral.models import Network, family_of
 from vitral.registry import look_up
 from vitral.version import VERSION
@@ -76,11 +76,11 @@ class WriteReport:
         done = "".join(f", {count} {what} on reading" for what, count in self.reformed.items())
         said = [f"{self.compared} tensors written ({self.layout} layout{done}), read back, and equal bit for bit"]
         said += [f"{name} ({size / 1e6:,.1f} MB)" if size >= 1e5 else f"{name}" for name, size in self.files]
-        return said
+        return list(map(one_line, said))
 
     def losses(self) -> list[str]:
         """One line for whatever did not travel as it was."""
-        return _said(self.changed)
+        return list(map(one_line, _said(self.changed)))
 
 
 def _said(changed: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -169,7 +169,7 @@ def _write(
 def _to_write(pretrained: Pretrained, network: Network, layout: str) -> Described:
     """What is written: the model as it was read, with numbers for names where vitral's own layout needs names."""
     described = dataclasses.replace(pretrained.described, config=network.config)
-    if layout == "vitral" and not described.classes:
+    if layout == "vitral" and not described.classes and described.pretraining is None:
         described = dataclasses.replace(described, classes=tuple(str(k) for k in range(network.config.num_classes)))
     return described
 
@@ -180,7 +180,7 @@ def _unnamed(place: Path) -> Iterator[None]:
     try:
         yield
     except (DataError, UsageError) as error:
-        raise type(error)(str(error).replace(str(place), "what was written")) from error
+        raise type(error)(str(error).replace(one_line(str(place)), "what was written")) from error
 
 
 def _measured(before: Pretrained, after: Pretrained) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:

@@ -6,6 +6,9 @@ preprocessing.json   from pixels to input
 classes.json         class names in the order of the head's rows
 metrics.json         what was measured, and on what; the temperature of the probabilities
 README.md            the model card
+
+What was pre-trained without labels has neither head nor class names: config.json has an entry "pretraining", and the
+tensors that a classifier has no use for have names that begin with "pretraining.".
 """
 
 from __future__ import annotations
@@ -26,15 +29,19 @@ from vitral.errors import DataError, StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.models import FAMILIES, changed, family_of
 from vitral.models.network import LARGEST
+from vitral.models.pretext import ASIDE
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
 from vitral.registry import look_up, nearest
 from vitral.weights.aside import OLD, written_aside
 from vitral.weights.checksum import checksum_of
 from vitral.weights.json_files import read_object
-from vitral.weights.layout import Described
+from vitral.weights.layout import Described, without_head
 from vitral.weights.mapping import Entry
 from vitral.weights.stored import Stored
+
+WHY_ASIDE = "only pre-training needs it"
+"""Of tensors whose names begin with `ASIDE`."""
 
 FORMAT = 1
 """Raised whenever an older vitral could misread a newer folder."""
@@ -53,10 +60,10 @@ def is_ours(config: Mapping[str, Any]) -> bool:
 def entries(_: Any, stored: Stored | None) -> list[Entry]:
     """Names in the folder are the model's own."""
     assert stored is not None, "a model folder is written by `write_model`"
-    return [Entry(name, (name,)) for name in stored.shapes]
+    return [Entry(name, (name,)) for name in stored.shapes if not name.startswith(ASIDE)]
 
 
-def describe(_: Stored, config: Mapping[str, Any], folder: Path) -> Described:
+def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Described:
     """Model, preprocessing and classes.
 
     Raises:
@@ -81,8 +88,16 @@ def describe(_: Stored, config: Mapping[str, Any], folder: Path) -> Described:
         checksum = config.get("checksum")  # folders of vitral 0.1 have none
         if checksum is not None and not isinstance(checksum, str):
             raise TypeError("config.json: checksum must be words")
+        pretraining = config.get("pretraining")  # only what was made without labels has it, and it has no head
+        if pretraining is not None and not isinstance(pretraining, dict):
+            raise TypeError("config.json: pretraining must be an object")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
+    if pretraining is not None:
+        left_out = {name: WHY_ASIDE for name in stored.shapes if name.startswith(ASIDE)}
+        return Described(
+            model, preprocessing, left_out=left_out, headless=True, pretraining=pretraining, checksum=checksum
+        )
     if len(names) != model.num_classes:
         raise DataError(
             f"{folder} names {len(names)} classes, its head has {model.num_classes}: save or train it again."
@@ -91,7 +106,10 @@ def describe(_: Stored, config: Mapping[str, Any], folder: Path) -> Described:
 
 
 def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> None:
-    """A model folder without metrics, its card naming what it is."""
+    """A model folder without metrics, its card naming what it is; of what was pre-trained, without a head."""
+    if described.pretraining is not None:
+        kept = {entry.ours for entry in without_head([Entry(name, (name,)) for name in tensors], described.config)}
+        tensors = {name: value for name, value in tensors.items() if name in kept}
     write_model(folder, described, tensors, {}, "")
 
 
@@ -107,6 +125,8 @@ def write_model(
     _require_replaceable(folder)
     model = described.config
     config = {"library": "vitral", "format": FORMAT, "family": family_of(model), "model": dataclasses.asdict(model)}
+    if described.pretraining is not None:
+        config["pretraining"] = dict(described.pretraining)
     contents = {
         "config.json": config,
         "preprocessing.json": to_json(described.preprocessing),

@@ -39,6 +39,8 @@ class Described:
         notes: sentences that the report should carry.
         headless: the file ends before a head. `config.num_classes` means nothing then: entries of the head are not
             looked for, and a zero head takes its place.
+        pretraining: how it was pre-trained without labels, as `vitral.overrides.to_json` writes it; only vitral's own
+            folders say that.
         checksum: of the file, taken when it was written (see `vitral.weights.checksum`); it is compared before the
             numbers are used.
     """
@@ -51,6 +53,7 @@ class Described:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     headless: bool = False
+    pretraining: Mapping[str, Any] | None = None
     checksum: str | None = field(default=None, compare=False)
 
 

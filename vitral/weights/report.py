@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitral.errors import DataError
+from vitral.errors import DataError, one_line
 from vitral.registry import nearest
 
 
@@ -37,7 +37,7 @@ class LoadReport:
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """The account in one line per kind of event."""
+        """The account in one line per kind of event, whatever names stand in the file."""
         done = "".join(f", {count} {what}" for what, count in self.reformed.items())
         said = [
             f"{self.read} tensors read from {self.source} ({self.layout} layout, {len(self.renamed)} renamed{done})"
@@ -47,9 +47,10 @@ class LoadReport:
             said.append(f"{name} resized from {list(old)} to {list(new)}")
         if self.reinitialised:
             said.append(f"starting anew: {', '.join(self.reinitialised)}")
-        for name, reason in self.dropped:
-            said.append(f"left out {name}: {reason}")
-        return said
+        for reason in dict.fromkeys(reason for _, reason in self.dropped):
+            first, *others = [name for name, why in self.dropped if why == reason]
+            said.append(f"left out {first}{f' and {len(others)} more' if others else ''}: {reason}")
+        return list(map(one_line, said))
 
 
 def require_no_differences(

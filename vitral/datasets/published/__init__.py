@@ -1,6 +1,6 @@
-"""Data sets as their authors, or TensorFlow Datasets, publish them: what they are called, how large they are, which
-files hold them and where these come from. Names, sizes and class counts are those of TensorFlow Datasets' catalogue;
-sources of the files are in each reader."""
+"""Data sets as their authors, Hugging Face or TensorFlow Datasets publish them: what they are called, how large they
+are, which files hold them and where these come from. Names, sizes and class counts are those of TensorFlow Datasets'
+catalogue; sources of the files are in each reader."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from vitral.datasets.published.imagenet import imagenet
 from vitral.datasets.published.located import Located
 from vitral.datasets.published.norb import smallnorb
 from vitral.datasets.published.oxford import flowers, pets, textures
+from vitral.datasets.published.parquet import COPIES, read_copy
+from vitral.datasets.published.places import sun397
 from vitral.datasets.published.scenes import clevr, kitti
 from vitral.datasets.published.sprites import dsprites
 from vitral.datasets.tfds import class_names, find_prepared, read_prepared
@@ -47,10 +49,9 @@ class Published:
         return f"{self.name}/{self.config}" if self.config else self.name
 
 
-_ONLY_PREPARED = {
-    # Why the authors' files do not do: VTAB counts in an order, or uses pictures, that only the prepared copy has.
+_WITHOUT_ARCHIVE = {
+    # Why the authors' files do not do: VTAB counts in an order, or uses pictures, that only copies have.
     "caltech101": "its train split was drawn in the order of a disk's folder",
-    "sun397": "its pictures were made smaller and encoded anew",
     "diabetic_retinopathy_detection": "its pictures were cut, made smaller and encoded anew",
     "patch_camelyon": "published as HDF5",
     "dmlab": "published as TFRecords of its own",
@@ -70,7 +71,10 @@ PUBLISHED: dict[str, Published] = {
                   "102flowers.tgz, imagelabels.mat and setid.mat from https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"),
         Published("oxford_iiit_pet", {"train": 3_680, "test": 3_669}, pets,
                   "images.tar.gz and annotations.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/pets/"),
-        Published("sun397", {"train": 76_128, "validation": 10_875, "test": 21_750}, config="tfds"),
+        Published("sun397", {"train": 76_128, "validation": 10_875, "test": 21_750}, sun397,
+                  "SUN397.tar.gz (37 GB) from https://vision.princeton.edu/projects/2010/SUN/ with sun397_tfds_tr.txt, "
+                  "sun397_tfds_va.txt and sun397_tfds_te.txt from tensorflow_datasets/image_classification of "
+                  "https://github.com/tensorflow/datasets", config="tfds"),
         Published("svhn_cropped", {"train": 73_257, "test": 26_032}, svhn,
                   "train_32x32.mat and test_32x32.mat from http://ufldl.stanford.edu/housenumbers/"),
         Published("patch_camelyon", {"train": 262_144, "validation": 32_768, "test": 32_768}),
@@ -99,8 +103,8 @@ PUBLISHED: dict[str, Published] = {
 
 
 def locate(published: Published, folder: Path) -> Located | None:
-    """The data set, from its prepared copy `folder`/NAME[/CONFIG]/VERSION, or from its authors' files in `folder`/NAME
-    or `folder`; `None` if neither is there.
+    """The data set, from its prepared copy `folder`/NAME[/CONFIG]/VERSION, from its authors' files in `folder`/NAME or
+    `folder`, or from Hugging Face's Parquet files below `folder`/NAME; `None` if none of them is there.
 
     Raises:
         DataError: what is there is damaged, or has other sizes than the published set.
@@ -110,9 +114,9 @@ def locate(published: Published, folder: Path) -> Located | None:
     if prepared is not None:
         found: Located | None = Located(str(prepared), read_prepared(prepared), class_names(prepared))
     else:
-        places = [place for place in (folder / published.name, folder) if place.is_dir()]
-        made = (published.archive(place) for place in places) if published.archive else iter(())
-        found = next((located for located in made if located is not None), None)
+        found = _authors(published, folder)
+        if found is None and published.name in COPIES:
+            found = read_copy(COPIES[published.name], published.name, folder)
     if found is not None:
         for split, size in published.sizes.items():
             count = found.splits[split].count if split in found.splits else 0
@@ -124,10 +128,17 @@ def locate(published: Published, folder: Path) -> Located | None:
     return found
 
 
+def _authors(published: Published, folder: Path) -> Located | None:
+    places = [place for place in (folder / published.name, folder) if place.is_dir()]
+    made = (published.archive(place) for place in places) if published.archive else iter(())
+    return next((located for located in made if located is not None), None)
+
+
 def where_from(published: Published) -> str:
     """What to put into the folder of data, in a sentence's words."""
-    prepared = f"{published.place}/VERSION as TensorFlow Datasets prepares it"
-    if published.archive is None:
-        why = _ONLY_PREPARED.get(published.name, "")
-        return f"{prepared}{f' (only there: {why})' if why else ''}"
-    return f"{published.files}; or {prepared}"
+    ways = [published.files] if published.archive else []
+    if published.name in COPIES:
+        ways.append(f"{COPIES[published.name].where} in {published.name}")
+    ways.append(f"{published.place}/VERSION as TensorFlow Datasets prepares it")
+    why = _WITHOUT_ARCHIVE.get(published.name)
+    return "; or ".join(ways) + (f" (its authors' files do not do: {why})" if why else "")

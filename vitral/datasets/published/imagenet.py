@@ -44,7 +44,7 @@ def imagenet(folder: Path) -> Located | None:
     train = first_there(folder, (TRAIN,))
     if train is not None:
         splits["train"] = _train(train, index)
-    return Located(str(path), splits, names, said)
+    return Located(str(path), splits, names, descriptions=said)
 
 
 def _wordnet_ids(data: bytes, name: str) -> tuple[dict[int, str], dict[str, str]]:

@@ -19,6 +19,7 @@ from vitral.datasets.published import PUBLISHED, Located, locate
 from vitral.datasets.records import Example
 from vitral.datasets.stored import Stored
 from vitral.datasets.vtab import labels as of
+from vitral.datasets.vtab.extracted import read_extracted
 from vitral.errors import DataError, UnreadableImageError
 
 NATURAL, SPECIALIZED, STRUCTURED = GROUPS = ("natural", "specialized", "structured")
@@ -142,7 +143,18 @@ def read_task(task: Task, folder: Path) -> Dataset | None:
         MissingInputError, UnavailableError: a part of it, or a package to read it with, is missing.
     """
     found = locate(PUBLISHED[task.dataset], folder)
-    return None if found is None else dataset_of(task, found, folder)
+    return _extracted(task, folder) if found is None else dataset_of(task, found, folder)
+
+
+def _extracted(task: Task, folder: Path) -> Dataset | None:
+    """From the archive that holds the pictures of all tasks."""
+    found = read_extracted(task.name, task.classes, task.size, folder)
+    if found is None:
+        return None
+    where, splits = found
+    note = f"{task.name}: from {where}, whose pictures others took out of the set and may have encoded anew"
+    classes = tuple(map(str, range(task.classes)))
+    return Dataset(f"vtab/{task.name}", folder, classes, splits, notes=(note,), source=str(where))
 
 
 def dataset_of(task: Task, found: Located, folder: Path) -> Dataset:
@@ -157,6 +169,7 @@ def dataset_of(task: Task, found: Located, folder: Path) -> Dataset:
             for name, cut in ((TRAIN, task.train), (VALIDATION, task.validation), (TEST, task.test))
         },
         notes=(f"{task.name}: from {found.where}",),
+        warnings=found.doubts,
         source=found.where,
     )
 

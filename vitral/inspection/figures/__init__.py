@@ -11,7 +11,16 @@ from vitral.inspection.figures.maps import (
     draw_heads,
     draw_methods,
 )
+from vitral.inspection.figures.studies import Words, draw_differences, draw_lines
 
-__all__ = ["available", "draw_attention_examples", "draw_blocks", "draw_curves", "draw_distance", "draw_filters"]
+__all__ = [
+    "Words",
+    "available",
+    "draw_attention_examples",
+    "draw_blocks",
+    "draw_curves",
+    "draw_distance",
+    "draw_filters",
+]
 __all__ += ["draw_heads", "draw_map", "draw_methods", "draw_neighbours", "draw_norms", "draw_positions"]
-__all__ += ["draw_similarity", "png", "svg"]
+__all__ += ["draw_differences", "draw_lines", "draw_similarity", "png", "svg"]

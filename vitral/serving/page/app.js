@@ -83,7 +83,7 @@ async function about(model) {
     Parameters: model.parameters?.toLocaleString() ?? "in the graph",
     Classes: model.num_classes.toLocaleString(),
     Input: `${size} pixels`,
-    Device: model.backend === "torch" ? model.device : `${model.device}, ${model.backend}`,
+    Device: [model.device, model.backend === "torch" ? "" : model.backend, model.precision === "float32" ? "" : model.precision].filter(Boolean).join(", "),
     Calibration: model.calibrated ? `temperature ${model.temperature.toFixed(3)}` : "none",
     Version: model.sha256.slice(0, 12),
   };

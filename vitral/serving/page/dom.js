@@ -13,11 +13,11 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A share in [0, 1] as people read it; small ones keep a digit that is not 0, and only what is certain is 100 %. */
+/** A share in [0, 1] as people read it; small ones keep a digit that is not 0, and only what is certain is 100%. */
 export function percent(share) {
-  if (share > 0 && share < 0.001) return "< 0.1 %";
-  if (share < 1 && share > 0.999) return "> 99.9 %";
-  return `${(100 * share).toFixed(1)} %`;
+  if (share > 0 && share < 0.0001) return "< 0.01%";
+  if (share < 1 && share > 0.9999) return "> 99.99%";
+  return `${(100 * share).toFixed(2)}%`;
 }
 
 /** What a class is called: its description where its name is an identifier. */

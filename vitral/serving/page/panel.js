@@ -72,7 +72,7 @@ export class Panel {
     const sure = this.model.calibrated
       ? "Calibrated confidence: its temperature was fitted on pictures that were held out."
       : "The model's own confidence; it was not calibrated.";
-    const several = this.model.multi_label ? " Each class is a question of its own, so they need not sum to 100 %." : "";
+    const several = this.model.multi_label ? " Each class is a question of its own, so they need not sum to 100%." : "";
     const bars = make("ol", { className: "bars", "aria-label": "Likeliest classes" }, ...answer.map((guess) => this.bar(guess)));
     const name = make("small", {}, `${percent(first.probability)} likely`);
     this.answer.replaceChildren(
@@ -132,7 +132,7 @@ export class Panel {
       method.value = this.method();
       method.addEventListener("change", () => this.set({ method: method.value }));
       parts.push(make("label", { for: method.id }, "Method"), method);
-      parts.push(...this.range("Opacity", "opacity", 0, 100, 5, (value) => `${value} %`));
+      parts.push(...this.range("Opacity", "opacity", 0, 100, 5, (value) => `${value}%`));
       if (allowed.includes("layer")) parts.push(...this.range("Layer", "layer", 1, layers, 1, (value) => `${value}`));
       if (allowed.includes("head")) {
         const many = heads[Math.min(this.layer(), layers) - 1] ?? 0;

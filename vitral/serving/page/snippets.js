@@ -15,7 +15,7 @@ export function snippets(origin, model, locked) {
       locked ? `client = Client(${JSON.stringify(origin)}, key=os.environ["VITRAL_API_KEY"])` : `client = Client(${JSON.stringify(origin)})`,
       `for answer in client.classify(["picture.jpg"], model=${JSON.stringify(model)}):`,
       "    best = answer.predictions[0]",
-      '    print(answer.name, best.label, f"{best.probability:.1%}")',
+      '    print(answer.name, best.label, f"{best.probability:.2%}")',
     ].filter((line) => line !== null).join("\n"),
     JavaScript: [
       `const answer = await fetch(${JSON.stringify(where)}, {`,
