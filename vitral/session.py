@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitral.config import RunConfig
+from vitral.config import RunConfig, Size
 from vitral.console import Screen, duration_words
 from vitral.data import batched
 from vitral.data.balance import BalancedOrder
 from vitral.data.choices import drawn
-from vitral.data.loader import Batch, Ids, batches
+from vitral.data.loader import Batch, Ids, Make, batches
 from vitral.data.mixing import mix
-from vitral.data.order import sample_ids
+from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
 from vitral.data.random_streams import batch_generator, borrowed_generator, step_seed
 from vitral.data.reading import Opened, Reader
@@ -33,13 +33,14 @@ from vitral.keeping import build_cache, put_away
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint, lora, memory
+from vitral.training import checkpoint, lora, memory, sparse
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
 from vitral.training.limits import WORDS, Work, limit
 from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
+from vitral.training.resolution import Resolution, at_size
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
@@ -77,8 +78,13 @@ class Session:
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
         self.train_split = self.dataset.splits[TRAIN]
         weights = class_weights(self.config.loss.class_weights, self.dataset.classes, self.train_split.labels)
-        self.loss_of = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.sparse = sparse.applies(self.config.loss, len(self.dataset.classes))
+        dense: Any = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.loss_of = sparse.LOSSES[self.config.loss.name] if self.sparse else dense
         self.distil = build_distillation(self.config.distillation)
+        self.resolution = Resolution.build(
+            self.config.schedule.resolution, self.cadence.total, self.config.preprocessing.crop
+        )
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent, self.work = Speed(), Speed(), Work()
         self.failed_saves = 0
@@ -90,12 +96,13 @@ class Session:
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        runtime, data = self.config.runtime, self.config.data
+        runtime, data, ids = self.config.runtime, self.config.data, self.ids(step)
         if self.reader is None:
             cache = build_cache(runtime, data.shrink, self.folder, self.screen)
             self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, cache, self.work.note)
-        crop = self.config.preprocessing.crop
-        return batches(self.ids(step), self._make, crop, threads(runtime.workers), runtime.prefetch)
+        for size, steps in self.resolution.parts(step):
+            part = itertools.islice(ids, steps)
+            yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
 
     def put_away(self, done: bool) -> None:
         """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
@@ -107,19 +114,28 @@ class Session:
         size, seed, balance = self.config.training.batch_size, self.config.training.seed, self.config.data.balance
         order = BalancedOrder([own[0] for own in self.train_split.labels], balance, seed) if balance else None
         for start in itertools.count(step * size, size):
-            yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
+            yield (
+                order.sample_ids(start, size)
+                if order
+                else repeated_ids(start, size, len(self.train_split), seed, self.config.augmentation.repeats)
+            )
 
-    def _make(self, epoch: int, sample: int) -> Any:
-        config, rng = self.config, borrowed_generator(self.config.training.seed, epoch, sample)
+    def _make_at(self, size: Size) -> Make:
+        """What makes a training picture of this size, varied or with the choices for it."""
+        seed, on_device = self.config.training.seed, self.config.runtime.augment_on == "device"
+        preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
 
-        def varied(picture: Opened) -> Any:
-            pixels = picture.cut(rng, config.augmentation, config.preprocessing)
-            if config.runtime.augment_on == "device":
-                return pixels, drawn(config.preprocessing.crop, rng, config.augmentation)
-            return vary(pixels, rng, config.augmentation)
+        def make(epoch: int, sample: int) -> Any:
+            rng = borrowed_generator(seed, epoch, sample)
 
-        assert self.reader is not None
-        return self.reader.make(self.train_split.sources[sample], varied)
+            def varied(picture: Opened) -> Any:
+                pixels = picture.cut(rng, augmentation, preprocessing)
+                return (pixels, drawn(size, rng, augmentation)) if on_device else vary(pixels, rng, augmentation)
+
+            assert self.reader is not None
+            return self.reader.make(self.train_split.sources[sample], varied)
+
+        return make
 
     # Hooks ---------------------------------------------------------------------------------------
 
@@ -166,7 +182,7 @@ class Session:
             loss = losses.sum()
             (loss / len(images)).backward()
             total += loss.detach()
-            right += hits(logits, aim).sum()
+            right += (aim.hits(logits) if self.sparse else hits(logits, aim)).sum()
         return total, right
 
     @property
@@ -179,13 +195,15 @@ class Session:
         """A step in which everything learns that ever does."""
         return self.head_first.steps if self.head_first else 0
 
-    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """What `forward` takes [n, ...] and targets [n, classes] of a step; random numbers are the step's."""
+    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Any]:
+        """What `forward` takes [n, ...] and targets [n, classes] of a step, dense or sparse; random numbers are the
+        step's."""
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
         images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
-        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        make: Any = sparse.SparseTargets.of if self.sparse else targets
+        wanted = make(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
         if config.augmentation.mixup or config.augmentation.cutmix:
             rng = batch_generator(config.training.seed, step)
             images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
@@ -207,7 +225,7 @@ class Session:
         images, wanted = self._mixed(batch, self.whole_step)
         return memory.saved_bytes(lambda: self._learn(images, wanted))
 
-    def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+    def _learn(self, images: Tensor, aim: Any) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scores = self.forward(images)
