@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,19 +17,19 @@ from vitral.config import RunConfig, Size
 from vitral.console import Screen, duration_words
 from vitral.data import batched
 from vitral.data.balance import BalancedOrder
-from vitral.data.cache import Cache, Disk, Memory
 from vitral.data.choices import drawn
 from vitral.data.loader import Batch, Ids, Make, batches
 from vitral.data.mixing import mix
 from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
-from vitral.data.random_streams import batch_generator, sample_generator, step_seed
+from vitral.data.random_streams import batch_generator, borrowed_generator, step_seed
 from vitral.data.reading import Opened, Reader
 from vitral.data.transforms import vary
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import cores, evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
+from vitral.keeping import build_cache, put_away
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
@@ -45,6 +44,9 @@ from vitral.training.resolution import Resolution, at_size
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
+
+TELLING = 200 * 10**6
+"""Bytes from which a step's memory is worth a sentence: below, what else a process does hides it."""
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Session:
         self.failed_saves = 0
         self.last_line = self.limit = ""
         self.reader: Reader | None = None
+        self.expected: tuple[int, memory.Peak] | None = None
 
     # Data ----------------------------------------------------------------------------------------
 
@@ -95,40 +98,16 @@ class Session:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
         runtime, data, ids = self.config.runtime, self.config.data, self.ids(step)
         if self.reader is None:
-            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, self._cache(), self.work.note)
+            cache = build_cache(runtime, data.shrink, self.folder, self.screen)
+            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, cache, self.work.note)
         for size, steps in self.resolution.parts(step):
             part = itertools.islice(ids, steps)
             yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
 
-    def _cache(self) -> Cache | None:
-        """What `runtime` asks for; says so."""
-        runtime = self.config.runtime
-        if runtime.cache == "none":
-            return None
-        asked = None if runtime.cache_size is None else int(runtime.cache_size * 1e9)
-        if runtime.cache == "ram":
-            size = asked or (memory.free_bytes(torch.device("cpu")) or 8 * 10**9) // 4
-            kept: Cache = Memory(runtime.cache_of, size)
-        else:
-            folder = Path(runtime.cache_folder or self.folder / "cache")
-            size = asked or shutil.disk_usage(folder if folder.exists() else self.folder).free // 2
-            kept = Disk(runtime.cache_of, size, folder, self.config.data.shrink, runtime.cache_folder is None)
-        where = "memory" if runtime.cache == "ram" else str(kept.folder)  # type: ignore[attr-defined]
-        self.screen.decide(f"{runtime.cache_of} of training pictures are kept in {where}, up to {size / 1e9:,.1f} GB")
-        return kept
-
     def put_away(self, done: bool) -> None:
-        """Say what the cache held, and take away what only this run needed; `done` is false if it will go on."""
-        cache = self.reader.cache if self.reader else None
-        if cache is None:
-            return
-        failure = getattr(cache, "failure", None)
-        if failure:
-            self.screen.warn(f"pictures could no longer be kept ({failure}); they were read again instead.")
-        share = f"{cache.pictures:,} of {len(self.train_split):,} pictures" if done else f"{cache.pictures:,} pictures"
-        full = ": it was full, and --runtime.cache-size gives it more" * cache.full
-        self.screen.decide(f"the cache kept {share} in {cache.bytes / 1e9:,.2f} GB{full}")
-        cache.close(done)
+        """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
+        if self.reader is not None and self.reader.cache is not None:
+            put_away(self.reader.cache, len(self.train_split), done, self.screen)
 
     def ids(self, step: int) -> Iterator[Ids]:
         """Epochs and sample ids of every batch from `step` on."""
@@ -147,7 +126,7 @@ class Session:
         preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
 
         def make(epoch: int, sample: int) -> Any:
-            rng = sample_generator(seed, epoch, sample)
+            rng = borrowed_generator(seed, epoch, sample)
 
             def varied(picture: Opened) -> Any:
                 pixels = picture.cut(rng, augmentation, preprocessing)
@@ -290,6 +269,21 @@ class Session:
         """Training metrics as the live line shows them."""
         return f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
 
+    def expect_memory(self, predicted: int) -> None:
+        """Compare the bytes that steps are predicted to take with what the first ones will take."""
+        if predicted >= TELLING:
+            self.expected = predicted, memory.Peak(self.device)
+
+    def _compare_memory(self) -> None:
+        """After the third step, in which the optimizer has all that it keeps: say what the prediction was worth."""
+        if self.expected is None or self.speed.steps < 3:
+            return
+        predicted, peak = self.expected
+        self.expected, taken = None, peak.read()
+        if taken is not None:
+            self.screen.end_progress()
+            self.screen.decide(f"memory of a step: {predicted / 1e6:,.0f} MB predicted, {taken / 1e6:,.0f} MB taken")
+
     def _limit(self, waiting: float) -> str:
         """What held up the steps since the last line of metrics."""
         workers = threads(self.config.runtime.workers)
@@ -299,6 +293,7 @@ class Session:
         """Redraw the live line."""
         self.speed.add(size, waited)
         self.recent.add(size, waited)
+        self._compare_memory()
         speed = self.speed.read()
         left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
         loss = self.last_line
