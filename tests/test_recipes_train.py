@@ -40,6 +40,7 @@ SMALL = {"width": 16, "depth": 1, "mlp_dim": 16, "num_heads": 2}
 DECAYING = re.compile(
     r"(blocks\.\d+\.)?(attention\.(qkv|out)|mlp\.fc[12]|patch_embedding|pre_logits|(distillation_)?head)\.weight"
     r"|(resnet\.)?(root\.conv|stages\.\d+\.\d+\.(conv[123]|projection))\.weight"
+    r"|tokenizer\.(stem|last|stages\.\d+\.\d+\.(first|second|shortcut))\.conv\.weight"
 )
 """Names of matrices and kernels. All others stay: biases, norms, tokens, positions, LayerScale's factors."""
 

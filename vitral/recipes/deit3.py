@@ -73,11 +73,11 @@ FROM_21K = {
 FINETUNE = {
     # name: (pixels, rate, weight decay, epochs, stochastic depth, erasing), expected
     "deit3-finetune-S/16-384": ((384, 1e-5, 0.1, 20, 0.0, 0.0), "ImageNet 83.4 % (S)"),
-    "deit3-finetune-B/16-224": ((224, 1e-5, 0.1, 20, 0.2, 0.0), "ImageNet 83.8 % (B, from 192)"),
+    "deit3-finetune-B/16-224": ((224, 1e-5, 0.1, 20, 0.2, 0.0), "ImageNet 83.8 % (from 192)"),
     "deit3-finetune-B/16-384": ((384, 1e-5, 0.1, 20, 0.15, 0.0), "ImageNet 85.0 % (B)"),
-    "deit3-finetune-L/16-224": ((224, 1e-5, 0.1, 20, 0.45, 0.0), "ImageNet 84.9 % (L, from 192)"),
+    "deit3-finetune-L/16-224": ((224, 1e-5, 0.1, 20, 0.45, 0.0), "ImageNet 84.9 % (from 192)"),
     "deit3-finetune-L/16-384": ((384, 1e-5, 0.1, 20, 0.4, 0.0), "ImageNet 85.8 % (L)"),
-    "deit3-finetune-H/14-224": ((224, 1e-5, 0.1, 20, 0.55, 0.0), "ImageNet 85.2 % (H, from 160)"),
+    "deit3-finetune-H/14-224": ((224, 1e-5, 0.1, 20, 0.55, 0.0), "ImageNet 85.2 % (from 160)"),
 }
 
 RECIPES = {

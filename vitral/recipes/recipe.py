@@ -12,7 +12,7 @@ IMAGENET = 1_281_167
 """Training pictures of ImageNet-1k (ILSVRC 2012)."""
 
 IMAGENET_21K = 12_400_000
-"""Of ImageNet-21k once pictures that are there twice are merged, to the nearest 100,000; `IMAGENET_21K_CLASSES`."""
+"""Of ImageNet-21k once pictures that are there twice are merged, to the nearest 100,000."""
 
 JFT = 303_000_000
 """Of JFT-300M, to the nearest million (arXiv 2010.11929, section 4.1)."""
