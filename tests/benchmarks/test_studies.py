@@ -305,6 +305,8 @@ def test_a_dry_run_trains_nothing(
         (("scaling", ".", "--protocol", "knn"), "--protocol is not for scaling"),
         (("vtab", "m", "--data", ".", "--seeds", "2"), "--seeds is not for vtab"),
         (("scaling", "--seeds", "0"), "at least 1"),
+        (("scaling", "--only", " ,"), "names no runs"),
+        (("scaling", "--out", __file__), "is a file"),
         (("ablations", "--learning-rate", "1"), "learning_rate is among what ablations studies"),
     ],
 )
