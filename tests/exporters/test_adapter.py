@@ -44,7 +44,7 @@ def of_transformers(place: Path) -> tuple[Any, int]:
     return lambda images: whole(images).logits, 64
 
 
-@pytest.mark.parametrize("made", [of_timm, of_transformers])
+@pytest.mark.parametrize("made", [of_timm, pytest.param(of_transformers, marks=pytest.mark.slow)])
 def test_it_is_exported_and_served_like_any_other(made: Any, tmp_path: Path) -> None:
     whole, size = made(tmp_path / "model")
     pictures = [encoded(seed, size=(size, size)) for seed in range(3)]
