@@ -84,49 +84,15 @@ def plain(folder: str, port: int) -> None:
     uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="critical", access_log=False)
 
 
-def litserve(folder: str, port: int) -> None:
-    """LitServe's server; runs in a process of its own until it is ended."""
-    import io
-
-    import litserve as library
-    import torch
-    from PIL import Image
-
-    from tests import peers
-
-    class Api(library.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's own name
-            transformers = peers.transformers_library()
-            self.processor = transformers.AutoImageProcessor.from_pretrained(folder)
-            self.model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
-
-        def decode_request(self, request: Any) -> Any:
-            return Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
-
-        def predict(self, images: Any) -> Any:
-            with torch.inference_mode():
-                logits = self.model(**self.processor(images=images, return_tensors="pt")).logits
-            values, places = logits.softmax(dim=1).topk(5)
-            return list(zip(values.tolist(), places.tolist(), strict=True))
-
-        def encode_response(self, output: Any) -> Any:
-            pairs = zip(*output, strict=True)
-            names = self.model.config.id2label
-            return {"predictions": [{"label": names[place], "probability": value} for value, place in pairs]}
-
-    api = Api(max_batch_size=8, batch_timeout=0.005, api_path="/v1/classify")
-    server = library.LitServer(api, accelerator="cpu", timeout=60)
-    server.run(host="127.0.0.1", port=port, log_level="critical", generate_client_file=False)
-
-
 def words_of(row: str, arguments: argparse.Namespace, folder: str, port: int) -> list[str]:
     """The command of a row's server."""
     if row.startswith("vitral"):
         model = arguments.int8 if row == "vitral int8" else arguments.model
         more = ["--backend", "auto"] if row == "vitral auto" else []
         return [sys.executable, "-m", "vitral", "serve", model, "--port", str(port), "--quiet", *more, *arguments.serve]
-    python = arguments.litserve if row == "litserve" else sys.executable
-    return [python, "-m", "bench.serve", "--worker", row, "--folder", folder, "--port", str(port)]
+    if row == "litserve":
+        return [arguments.litserve, "-m", "bench.litserve_peer", folder, str(port)]
+    return [sys.executable, "-m", "bench.serve", "--plain", folder, "--port", str(port)]
 
 
 def left_out(arguments: argparse.Namespace) -> dict[str, str]:
@@ -210,12 +176,11 @@ def main() -> None:
     parser.add_argument("--int8", help="a folder that `vitral export --int8 auto` wrote")
     parser.add_argument("--litserve", metavar="PYTHON", default=sys.executable, help="a Python that has LitServe")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="last: further options of vitral serve")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--plain", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        (plain if arguments.worker == "plain" else litserve)(arguments.folder, arguments.port)
+    if arguments.plain:
+        plain(arguments.plain, arguments.port)
         return
     missing = left_out(arguments)
     measured = [row for row in arguments.rows if row not in missing]

@@ -179,3 +179,11 @@ def test_pictures_may_count_differently_in_a_solved_head() -> None:
     error = (shares / shares.sum(axis=1, keepdims=True) - np.eye(3)[labels]) * (counts / counts.sum())[:, None]
     slope = x.T @ error + 0.1 * np.pad(w[:-1], ((0, 1), (0, 0)))
     assert np.abs(slope).max() < 1e-6
+
+
+def test_where_solving_would_take_too_long_there_is_no_first_look(
+    colours: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_look, "MOST", 36 * 16 * 3 - 1)
+    monkeypatch.setattr(first_look, "represent", lambda *_: pytest.fail("pictures went through the network"))
+    assert finetune(colours, weights, tmp_path / "run").metrics["best_step"] > 0

@@ -21,7 +21,7 @@ from vitral.evaluators.intervals import balanced_interval, precision_interval, s
 from vitral.evaluators.probe import hold_out
 from vitral.evaluators.real import real_hits
 from vitral.evaluators.selective import abstain_threshold, selective
-from vitral.evaluators.temperature import fit_temperature, known_rows, multi_hot
+from vitral.evaluators.temperature import LEAST_PICTURES, fit_temperature, known_rows, multi_hot
 from vitral.serving.predictor import Model
 
 
@@ -133,7 +133,11 @@ def calibrate(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]
     calibrated = model.with_metrics(metrics)
     pictures = f"{count:,} {split} pictures"
     if temperature is None:
-        return calibrated, f"probabilities as they come: {pictures} are too few to fit a temperature"
+        return calibrated, (
+            f"probabilities as they come: {pictures} are too few to fit a temperature, which takes {LEAST_PICTURES}: "
+            "hold more out with --data.validation-fraction, or `vitral evaluate MODEL PICTURES --fit-temperature` on "
+            "others"
+        )
     sure = "less" if temperature > 1 else "more"
     return calibrated, (
         f"temperature {temperature:.3f}, fitted on {pictures}: probabilities become {sure} sure, answers stay the same"

@@ -37,7 +37,7 @@ QUICK = 2 * 10**8
 """Pictures times features times classes up to which every weight decay is tried; a try of the largest is 20 seconds."""
 
 MOST = 10 * QUICK
-"""Beyond, the head is not solved: it would take longer than is worth it."""
+"""Beyond, there is no first look: solving the head would take longer than is worth it."""
 
 MIRRORED = 1_000
 """Validation pictures that are looked at mirrored, at most."""
@@ -49,19 +49,22 @@ SURE = 2.6
 """Standard deviations that the loss must be from chance, by the pictures whose answer changes (McNemar)."""
 
 
-def applies(session: Session, network: Network) -> bool:
+def applies(session: Session, network: nn.Module) -> bool:
     """Whether a first look is wanted, and there is a linear head that gives one answer, and something to choose by."""
+    if not isinstance(network, Network):  # it learns without labels
+        return False
     wanted = session.config.training.first_look and not isinstance(session, frozen.FrozenSession)
     chosen_by = VALIDATION in session.dataset.splits and not session.dataset.multi_label
     plain = type(network).classify is Network.classify  # the head sees one vector per picture, and that is all
-    return wanted and chosen_by and plain and isinstance(network.get_submodule(network.HEADS[0]), nn.Linear)
+    head = network.get_submodule(network.HEADS[0])
+    if not (wanted and chosen_by and plain and isinstance(head, nn.Linear)):
+        return False
+    return len(session.train_split) * head.in_features * head.out_features <= MOST
 
 
 def first_look(progress: Progress, session: Session) -> bool:
     """Solve the head, judge it, and look at what mirroring does; `False` if interrupted."""
-    network = progress.model
-    assert isinstance(network, Network)
-    if not applies(session, network):
+    if not applies(session, progress.model):
         return True
     model = session.model(progress)
     seen = _seen(model, session)
@@ -106,13 +109,12 @@ def _tell(session: Session, name: str, done: int, count: int) -> None:
 
 
 def _best(head: nn.Linear, model: Model, seen: dict[str, Rows], session: Session) -> Evaluation | None:
-    """Set the head to the fit that is best on validation, and give its answers; `None` where it is too much work."""
+    """Set the head to the fit that is best on validation, and give its answers; `None` if no picture could be read."""
     rows, labels = frozen.to_learn_from(seen[TRAIN], session.dataset)
-    work = rows.size * len(model.classes)
-    if work > MOST or not len(rows):
+    if not len(rows):
         return None
     counts = frozen.picture_counts(session.config, session.dataset, labels)
-    tried = DECAYS if work <= QUICK else (USUAL_DECAY,)
+    tried = DECAYS if rows.size * len(model.classes) <= QUICK else (USUAL_DECAY,)
     best: tuple[tuple[float, float], Logistic, Evaluation] | None = None
     fitted: Logistic | None = None
     for number, decay in enumerate(tried, start=1):

@@ -61,6 +61,7 @@ class Facts:
             positions of its last map); `None` leaves the whole model to the preset.
         duration: asked for explicitly; `None` leaves it to the preset.
         lora: whether only low-rank updates and the head learn.
+        unlabelled: the weights to start from were pre-trained by vitral without labels.
     """
 
     pictures: int
@@ -75,6 +76,7 @@ class Facts:
     patch_size: int | None = None
     duration: Duration | None = None
     lora: bool = False
+    unlabelled: bool = False
 
 
 class Decision(NamedTuple):
@@ -222,6 +224,8 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         config, others = scratch_small(facts)
         reason = "there are no pretrained weights to start from (--model), so training starts from nothing"
         return config, [Decision("model.weights", reason), *others]
+    if facts.unlabelled and not facts.lora:
+        return _after_pretraining(facts, facts.pretrained)
     said: list[Decision] = []
     preprocessing = facts.pretrained
     size = facts.image_size or preprocessing.crop
@@ -261,6 +265,35 @@ def finetune(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         ),
     )
     return config, said
+
+
+def pretrain_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
+    """What learns without labels: a plain ViT, whose patches can be hidden one by one, for as many pictures."""
+    size, patch, said = _scratch_input(facts)
+    if facts.patch_size is None:
+        model, reason = _scratch_model(facts.pictures, patch)
+        said = [*said, Decision("model.width", reason)]
+    else:
+        model = ModelConfig()  # the variant that was named, as it is
+    small, others = scratch_small(replace(facts, image_size=size, patch_size=patch))
+    said += [decision for decision in others if decision.setting in ("schedule.duration", "augmentation.flip")]
+    return replace(small, model=replace(model, image_size=size, stochastic_depth=None)), said
+
+
+def _after_pretraining(facts: Facts, theirs: Preprocessing) -> tuple[RunConfig, list[Decision]]:
+    """Weights that know pictures but no classes: as long and as varied as from nothing, the lower layers at lower rates
+    (arXiv 2111.06377, section A.2, where they learn for 50 to 100 epochs)."""
+    size = facts.image_size or theirs.crop
+    config, others = scratch_small(replace(facts, image_size=size, patch_size=1))  # of a ViT, whichever it is
+    reason = "the weights were pre-trained without labels: classes are learned as long as from nothing"
+    config = replace(
+        config,
+        model=ModelConfig(image_size=size, stochastic_depth=config.model.stochastic_depth),
+        preprocessing=theirs.at_size(size),
+        optimizer=replace(config.optimizer, layer_decay=0.75),
+    )
+    kept = [decision for decision in others if decision.setting in ("schedule.duration", "augmentation.flip")]
+    return config, [Decision("optimizer.layer_decay", reason), *kept]
 
 
 def start_from(device: str, memory: int | None) -> tuple[str, str]:

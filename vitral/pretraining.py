@@ -90,13 +90,12 @@ class PretrainingSession(Session):
         network: Any = self.forward
         return int(network.config.patch_size)
 
-    def _asked(self, pixels: np.ndarray, epochs: np.ndarray, samples: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _asked(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised pictures, what is to be told of them, and what decides what is hidden."""
-        on_device = torch.from_numpy(pixels).to(self.device, non_blocking=True)
-        aims = self.objective.aims(on_device, self._patch_size)
-        preprocessing = self.config.preprocessing
-        images = normalise(on_device, preprocessing.mean, preprocessing.std)
-        return images, aims, self.numbers(epochs, samples)
+        pixels, preprocessing = self.pixels(batch), self.config.preprocessing
+        aims = self.objective.aims(pixels, self._patch_size)
+        images = normalise(pixels, preprocessing.mean, preprocessing.std)
+        return images, aims, self.numbers(batch.epochs, batch.samples)
 
     def _told(self, images: Tensor, aims: Tensor, numbers: Tensor) -> Learned:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -104,7 +103,7 @@ class PretrainingSession(Session):
 
     def _forward_and_backward(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(step_seed(self.config.training.seed, step))
-        asked = self._asked(batch.images, batch.epochs, batch.samples)
+        asked = self._asked(batch)
         total, right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         size = self._micro_batch(batch)
         for part in zip(*(values.split(size) for values in asked), strict=True):
@@ -118,7 +117,7 @@ class PretrainingSession(Session):
 
     def kept_bytes(self, batch: Batch) -> int:
         """Bytes that a forward pass of the whole batch keeps for the backward pass."""
-        asked = self._asked(batch.images, batch.epochs, batch.samples)
+        asked = self._asked(batch)
         return memory.saved_bytes(lambda: self._told(*asked))
 
     # Evaluation ----------------------------------------------------------------------------------
@@ -151,7 +150,7 @@ class PretrainingSession(Session):
                 return None
             unreadable |= {sample: error.reason for sample, error in batch.unreadable}
             if len(batch):
-                learned = self.objective.learn(model.network, *self._asked(batch.images, batch.epochs, batch.samples))
+                learned = self.objective.learn(model.network, *self._asked(batch))
                 told["loss"].append(learned.loss)
                 told[self.objective.ACCURACY] += [learned.right] if learned.right is not None else []
         for sample, reason in unreadable.items():
@@ -177,7 +176,7 @@ class PretrainingSession(Session):
         for batch in self.prepared(name, shown):
             if not len(batch):
                 continue
-            images, aims, numbers = self._asked(batch.images, batch.epochs, batch.samples)
+            images, aims, numbers = self._asked(batch)
             pictures = self.objective.pictures(model.network, images, aims, numbers, model.preprocessing)
             hidden, made = (to_pixels(values, model.preprocessing) for values in pictures)
             for sample, *panels in zip(batch.samples, batch.images, hidden, made, strict=True):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -30,10 +27,9 @@ from vitral.errors import UsageError
 from vitral.models import configuration
 from vitral.models.counting import parts_of
 from vitral.overrides import override
-from vitral.planning import model_config
+from vitral.planning import Plan, model_config
 from vitral.recipes import RECIPES
-
-ROOT = Path(__file__).resolve().parents[2]
+from vitral.run import Result
 
 every_study = pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in STUDIES for scale in SCALES])
 
@@ -50,14 +46,16 @@ def test_the_command_s_words_are_the_studies() -> None:
 @every_study
 def test_every_member_is_a_run_that_can_be_planned(name: str, scale: str) -> None:
     study, recipe = made(name, scale), RECIPES[SCALES[scale].recipe].config
+    without = RECIPES[f"{SCALES[scale].recipe}-unlabelled"].config
     assert recipe is not None
+    assert without is not None
     assert recipe.model.image_size == (SCALES[scale].side,) * 2
     names = [member.name for member in study.members]
     assert len(set(names)) == len(names)
     for member in study.members:
         assert member.teacher is None or names.index(member.teacher) < names.index(member.name)
         own = {k: v for k, v in member.settings.items() if not k.startswith("distillation.")}
-        config = override(recipe, own)
+        config = override(without if member.kind == "pictures" else recipe, own)
         assert model_config(config, 10).image_size == config.model.image_size
     groups = {member.group for member in study.members}
     assert {panel.group for panel in study.panels} == groups
@@ -200,82 +198,103 @@ def run(*words: object, code: int = 0, capsys: pytest.CaptureFixture[str]) -> An
 @pytest.mark.slow
 def test_what_was_run_is_not_run_again(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    words = ("scaling", pictures, *SMOKE, "--out", out, "--only", "scaling/ViT-w32-d2,scaling/BiT-R5x1")
+    words = ("scaling", pictures, *SMOKE, "--out", out, "--only", "scaling/ViT-w32-d2")
     document = run(*words, capsys=capsys)
     assert document["finished"]
-    assert [line["member"] for line in document["runs"]] == ["scaling/ViT-w32-d2", "scaling/BiT-R5x1"]
-    for line in document["runs"]:
-        config = json.loads((out / "runs" / line["member"] / "seed-0" / "config.json").read_text())
-        assert line["examples"] == config["training"]["batch_size"]
-        assert line["exaflops"] == pytest.approx(6 * line["macs"] * line["examples"] / 1e18)
-        found = json.loads((out / "runs" / line["member"] / "seed-0" / "transfer/model/metrics.json").read_text())
-        assert line["transfer_top1"] == found["test"]["top1"]
+    (line,) = document["runs"]
+    folder = out / "runs" / "scaling" / "ViT-w32-d2" / "seed-0"
+    config = json.loads((folder / "config.json").read_text())
+    assert line["examples"] == config["training"]["batch_size"]
+    assert line["exaflops"] == pytest.approx(6 * line["macs"] * line["examples"] / 1e18)
+    assert line["top1"] == json.loads((folder / "model/metrics.json").read_text())["test"]["top1"]
+    assert line["transfer_top1"] == json.loads((folder / "transfer/model/metrics.json").read_text())["test"]["top1"]
     assert {Path(path).name for path in document["figures"]} == {
         f"{panel}.{ending}" for panel in ("transfer", "few-shot") for ending in ("png", "svg")
     }
-    rows = list(csv.DictReader((out / "results.csv").open()))
-    assert [float(row["top1"]) for row in rows] == [line["top1"] for line in document["runs"]]
+    with (out / "results.csv").open() as file:
+        assert [float(row["top1"]) for row in csv.DictReader(file)] == [line["top1"]]
     assert json.loads((out / "results.json").read_text()) == document
     written = (out / "results.jsonl").read_bytes()
     shutil.rmtree(out / "runs")  # what is in the table is not even looked at again
-    assert run(*words, capsys=capsys)["runs"] == document["runs"]
     (out / "results.jsonl").write_bytes(written + b'{"member": "scaling/ViT-w4')  # as a crash leaves it
     assert run(*words, capsys=capsys)["runs"] == document["runs"]
     assert (out / "results.jsonl").read_bytes() == written
-    told = run(*words[:4], "2", *words[5:], code=2, capsys=capsys)
+    told = run("scaling", pictures, "--steps", "2", *SMOKE[4:], "--out", out, code=2, capsys=capsys)
     assert "schedule.duration: 1 steps -> 2 steps" in told["error"]["message"]
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_where_it_was(
+def test_encoders_without_labels_are_fine_tuned(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = ["ablations", str(pictures), "--seeds", "1", "--steps", "4000", "--device", "cpu", "--workers", "0",
-             "--out", str(out), "--only", "positions/none"]  # fmt: skip
-    going = subprocess.Popen([sys.executable, "-m", "vitral", "benchmark", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
-    run_folder = out / "runs" / "positions" / "none" / "seed-0"
-    until = time.monotonic() + 120
-    while not list(run_folder.glob("checkpoints/step-*")) and time.monotonic() < until:
-        time.sleep(0.05)
-    going.kill()
-    going.wait()
-    assert list(run_folder.glob("checkpoints/step-*"))
-    told = run(*words[:5], "5000", *words[6:], code=2, capsys=capsys)
-    assert "holds another study" in told["error"]["message"]
-    going = subprocess.Popen([sys.executable, "-m", "vitral", "benchmark", *words], cwd=ROOT, stderr=subprocess.PIPE,
-                             text=True)  # fmt: skip
-    before = max(int(path.name.split("-")[1]) for path in run_folder.glob("checkpoints/step-*"))
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        now = [int(path.name.split("-")[1]) for path in run_folder.glob("checkpoints/step-*") if "." not in path.name]
-        if now and max(now) > before:
-            break
-        time.sleep(0.05)
-    going.terminate()
-    assert going.communicate()[1].strip().endswith("--only positions/none")
-    assert going.returncode == 143
-    assert max(now) > before
+    document = run("selfsup", pictures, *SMOKE, "--out", out, "--only", "selfsup/mae,selfsup/none", capsys=capsys)
+    none, mae = document["runs"]
+    assert (none["member"], mae["member"]) == ("selfsup/none", "selfsup/mae")
+    weights = json.loads((out / "runs/selfsup/mae/seed-0/transfer/config.json").read_text())["model"]["weights"]
+    assert weights == str(out / "runs/selfsup/mae/seed-0/model")
+    assert not {"top1", "5shot", "exaflops"} & mae.keys()
+    assert {"transfer_top1"} <= mae.keys() & none.keys()
 
 
-@pytest.mark.slow
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Folders and plans of runs that were begun; they end at once, but for the third, which a signal stops."""
+    found: list[tuple[str, Any]] = []
+
+    def instead(plan: Plan, folder: Path, *_: object) -> Result:
+        found.append((str(folder), plan))
+        stopped = len(found) == 3
+        metrics = {} if stopped else {"test": {"top1": 0.5, "count": 4}}
+        return Result(folder, folder / "model", metrics, not stopped, 15 if stopped else None)
+
+    monkeypatch.setattr("vitral.benchmarks.measures.start", instead)
+    monkeypatch.setattr("vitral.benchmarks.measures._fewshot", lambda *_: {"5shot": 0.25})
+    monkeypatch.setattr("vitral.benchmarks.budget._step", lambda *_: 1e-3)
+    return found
+
+
+def test_a_stopped_study_goes_on_where_it_was(
+    pictures: Path, tmp_path: Path, begun: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ("ablations", pictures, "--seeds", "2", "--device", "cpu", "--out", out, "--only", "positions/learned2d*")
+    names = [f"positions/learned2d-{place}" for place in ("stem", "every", "shared")]
+    document = run(*words, code=143, capsys=capsys)
+    assert not document["finished"]
+    assert [line["member"] for line in document["runs"]] == names[:2]
+    document = run(*words, capsys=capsys)
+    assert document["finished"]
+    assert [folder.removeprefix(f"{out}/runs/") for folder, _ in begun] == [
+        *(f"{name}/seed-0" for name in names), f"{names[2]}/seed-0", *(f"{name}/seed-1" for name in names),
+    ]  # fmt: skip
+    assert [plan.config.training.seed for _, plan in begun] == [0, 0, 0, 0, 1, 1, 1]
+    assert [row["seeds"] for row in document["rows"]] == [2, 2, 2]
+    run(*words[:3], "3", *words[4:], capsys=capsys)  # one seed more
+    assert len(begun) == 10
+
+
 def test_a_teacher_is_run_first_and_its_answers_are_learned(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pictures: Path, tmp_path: Path, begun: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    document = run("ablations", pictures, *SMOKE, "--out", out, "--only", "distillation/hard", capsys=capsys)
-    assert [line["member"] for line in document["runs"]] == ["distillation/BiT-R8x1", "distillation/hard"]
-    config = json.loads((out / "runs/distillation/hard/seed-0/config.json").read_text())
-    assert config["distillation"]["teacher"] == str(out / "runs/distillation/BiT-R8x1/seed-0/model")
+    words = ("ablations", pictures, "--seeds", "1", "--out", out, "--only", "distillation/hard")
+    run(*words, capsys=capsys)
+    (teacher, _), (student, plan) = begun
+    assert (Path(teacher).parent.name, Path(student).parent.name) == ("BiT-R8x1", "hard")
+    assert plan.config.distillation.teacher == f"{teacher}/model"
 
 
-def test_a_dry_run_trains_nothing(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_trains_nothing(
+    pictures: Path, tmp_path: Path, begun: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     words = ("data-size", pictures, "--out", out, "--dry-run", "--only", "*ViT-w32*")
     document = run(*words, capsys=capsys)
     assert [row["train_count"] for row in document["runs"]] == [2, 2, 4, 6, 12]
     assert all(row["seconds"] > 0 for row in document["runs"])
     assert not out.exists()
+    assert begun == []
 
 
 @pytest.mark.parametrize(
@@ -286,6 +305,8 @@ def test_a_dry_run_trains_nothing(pictures: Path, tmp_path: Path, capsys: pytest
         (("scaling", ".", "--protocol", "knn"), "--protocol is not for scaling"),
         (("vtab", "m", "--data", ".", "--seeds", "2"), "--seeds is not for vtab"),
         (("scaling", "--seeds", "0"), "at least 1"),
+        (("scaling", "--only", " ,"), "names no runs"),
+        (("scaling", "--out", __file__), "is a file"),
         (("ablations", "--learning-rate", "1"), "learning_rate is among what ablations studies"),
     ],
 )

@@ -52,12 +52,20 @@ function tabs() {
             outline: getComputedStyle(e).outlineStyle};
   });
 }
+const seen = e => e.checkVisibility({contentVisibilityAuto: true}) && e.getClientRects().length > 0;
+const folds = [...document.querySelectorAll('details.fold')];
+const folded = folds.filter(f => !seen(f.querySelector('summary + *'))).length;
+const offers = folds.filter(f => seen(f.querySelector('summary'))).length;
+const height = document.documentElement.scrollHeight;
+folds.forEach(f => { if (seen(f.querySelector('summary'))) f.querySelector('summary').click(); });
+const still = folds.filter(f => !seen(f.querySelector('summary + *'))).length;
 document.querySelectorAll('img').forEach(i => i.loading = 'eager');
 const done = await Promise.allSettled([...document.images].map(i => i.decode()));
 return {
   images: done.length, broken: done.filter(d => d.status !== 'fulfilled').length, sticking: sticking(), pale: pale(),
   width: document.documentElement.clientWidth, ground: getComputedStyle(document.body).backgroundColor, tabs: tabs(),
-  scrolling: document.querySelectorAll('.scroll').length,
+  scrolling: document.querySelectorAll('.scroll').length, folds: folds.length, folded, offers, still, height,
+  unfolded: document.documentElement.scrollHeight,
 };
 })()"""
 

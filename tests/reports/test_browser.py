@@ -63,6 +63,12 @@ def test_a_page_fits_loads_nothing_and_can_be_read(run: Path, name: str, width: 
     assert found["pale"] == []
     assert found["loaded"] == []
     assert (found["images"] > 10, found["broken"]) == (True, 0)
+    # a telephone shows long parts when asked to, a laptop always
+    narrow = width == browser.NARROW
+    assert found["folds"] >= 2
+    assert found["folded"] == found["offers"] == (found["folds"] if narrow else 0)
+    assert found["still"] == 0
+    assert (found["height"] < 0.7 * found["unfolded"]) is narrow
     assert found["tabs"][0] == {"name": "skip", "focused": True, "outside": False, "outline": "solid"}
     assert all(tab["focused"] for tab in found["tabs"])
     assert [tab["name"] for tab in found["tabs"]].count("scroll") == found["scrolling"] > 1

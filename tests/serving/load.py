@@ -3,7 +3,9 @@
     python -m tests.serving.load --long [--pictures FOLDER --model MODEL]
 
 prints one JSON document: each promise with what was counted and whether it held; exit code 1 if one did not. Times are
-judged only here, never in the tests.
+judged only here, never in the tests, and against what the machine could do in the same seconds: a process that only
+sleeps says how late the machine wakes it, which is added to each limit. Where that alone is more than `machine.BUSY`, or the
+clients could not make the load, "in_time" is null and "not_judged" says why: run it again on an idle machine.
 """
 
 from __future__ import annotations
@@ -23,11 +25,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.serving.running import Running, StandIn, encoded, red, until
+from tests.serving.machine import Machine, Verdict, judged
+from tests.serving.running import Running, StandIn, encoded, form, red, until
 from vitral.serving.guard import Guard
 from vitral.serving.limits import Limits
-
-Verdict = dict[str, Any]
 
 
 class Reply(NamedTuple):
@@ -133,7 +134,7 @@ def overload(seconds: float) -> Verdict:
     """At four times its capacity the server says 429 at once, and goes on answering as much as it can."""
     model = StandIn(seconds=0.04)
     limits = Limits(queue=16, max_batch=4)  # 100 pictures a second
-    with Running(start=model, limits=limits) as server:
+    with Machine() as machine, Running(start=model, limits=limits) as server:
         peak = asyncio.run(closed_loop(server.port, 8, ticking(seconds / 2), lambda k: red(k % 256)))
         peak_rate = max(1.0, sum(reply.status == 200 for reply in peak) / (seconds / 2))
         started = time.monotonic()
@@ -143,14 +144,16 @@ def overload(seconds: float) -> Verdict:
         left = server.count("vitral_waiting_pictures", model="m")
     accepted = [reply for reply in replies if reply.status == 200]
     refused = [reply for reply in replies if reply.status == 429]
-    wait = limits.queue / 100 + 2 * 0.04
-    return {
+    wait = limits.queue / min(peak_rate, 100) + 2 * 0.04
+    refused_p99, accepted_p99 = (quantile([reply.seconds for reply in some], 0.99) for some in (refused, accepted))
+    verdict = {
         "statuses": dict(Counter(reply.status for reply in replies)),
         "asked_per_second": round(len(replies) / took, 1),
         "peak_per_second": round(peak_rate, 1),
         "goodput_per_second": round(len(accepted) / took, 1),
-        "refused_p99_ms": round(1000 * quantile([reply.seconds for reply in refused], 0.99), 1),
-        "accepted_p99_ms": round(1000 * quantile([reply.seconds for reply in accepted], 0.99), 1),
+        "goodput_of_peak": round(len(accepted) / took / peak_rate, 3),
+        "refused_p99_ms": round(1000 * refused_p99, 1),
+        "accepted_p99_ms": round(1000 * accepted_p99, 1),
         "waiting_afterwards": left,
         "held": {reply.status for reply in replies} <= {200, 429}
         and bool(accepted)
@@ -158,10 +161,13 @@ def overload(seconds: float) -> Verdict:
         and all(reply.headers.get("retry-after", "").isdecimal() for reply in refused)
         and {reply.status for reply in quiet} == {200}
         and left == 0,
-        "in_time": len(accepted) / took >= 0.9 * min(peak_rate, 100)
-        and quantile([reply.seconds for reply in refused], 0.99) < 0.05
-        and quantile([reply.seconds for reply in accepted], 0.99) <= wait,
     }
+    in_time = (
+        len(accepted) / took >= 0.9 * min(peak_rate, 100)
+        and refused_p99 < 0.05 + machine.late
+        and accepted_p99 <= wait + machine.late
+    )
+    return judged(verdict, machine, in_time, len(replies) / took / (4 * peak_rate))
 
 
 def slow_clients(seconds: float, count: int = 60) -> Verdict:
@@ -199,14 +205,14 @@ def slow_clients(seconds: float, count: int = 60) -> Verdict:
         healthy = await closed_loop(port, 2, lambda: all(task.done() for task in slow), lambda k: red(k))
         return list(await asyncio.gather(*slow)), lives, healthy
 
-    with Running(start=model, limits=limits) as server:
+    with Machine() as machine, Running(start=model, limits=limits) as server:
         quiet = asyncio.run(closed_loop(server.port, 2, ticking(min(1.0, seconds / 2)), lambda k: red(k)))
         answers, lives, healthy = asyncio.run(scene(server.port))
         until(lambda: len(server.life.server_state.connections) <= 1)
         open_now = server.count("vitral_requests_open")
     said = Counter(answer.split(b" ")[1].decode() if answer else "closed" for answer in answers)
     quiet_p99, healthy_p99 = (quantile([reply.seconds for reply in some], 0.99) for some in (quiet, healthy))
-    return {
+    verdict = {
         "slow_clients": count,
         "answers": dict(said),
         "longest_seconds": round(max(lives), 2),
@@ -214,8 +220,9 @@ def slow_clients(seconds: float, count: int = 60) -> Verdict:
         "quiet_p99_ms": round(1000 * quiet_p99, 1),
         "healthy_p99_ms": round(1000 * healthy_p99, 1),
         "held": set(said) <= {"408", "closed"} and {r.status for r in healthy} == {200} and open_now == 1,
-        "in_time": max(lives) <= 10 and healthy_p99 < 2 * quiet_p99 + 0.02,
     }
+    in_time = max(lives) <= 10 + machine.late and healthy_p99 < 2 * quiet_p99 + 0.02 + machine.late
+    return judged(verdict, machine, in_time)
 
 
 def late_and_gone(count: int) -> Verdict:
@@ -370,6 +377,83 @@ def soak(seconds: float, model: str, pictures: list[bytes]) -> Verdict:
     }
 
 
+def unswapped(count: int, together_: int = 32) -> Verdict:
+    """Each picture of each answer has the class that its own pixels name, whoever asks beside it."""
+    swapped = answered = other = 0
+    with Running(start=StandIn(), limits=Limits(queue=1000)) as server:
+
+        async def client(j: int, requests: int) -> None:
+            nonlocal swapped, answered, other
+            rng, wire = random.Random(j), Wire(server.port)
+            for k in range(requests):
+                values = [rng.randrange(256) for _ in range(1 if k % 8 == 0 else together_)]
+                body, kind = form({f"{place}-{value}": red(value) for place, value in enumerate(values)})
+                reply = await wire.ask(body, content_type=kind, x_request_id=f"{j}-{k}")
+                if reply.status != 200:
+                    other += 1
+                    continue
+                answer = json.loads(reply.body)
+                own = answer["request_id"] == f"{j}-{k}"
+                for value, entry in zip(values, answer["results"], strict=True):
+                    answered += 1
+                    swapped += not own or entry["predictions"][0]["label"] != f"c{value}"
+            wire.close()
+
+        async def scene() -> None:
+            mean = (1 + 7 * together_) / 8
+            await asyncio.gather(*(client(j, math.ceil(count / 8 / mean)) for j in range(8)))
+
+        asyncio.run(scene())
+    return {"answers": answered, "swapped": swapped, "other": other, "held": swapped == other == 0 < answered}
+
+
+def mutated(count: int, together_: int = 32) -> Verdict:
+    """Damaged pictures of every kind are answered or named as unreadable, one by one, and the server lives on."""
+    seeds = [encoded(k, kind) for k, kind in enumerate(("JPEG", "PNG", "WEBP", "GIF", "BMP"))]
+    rng = random.Random(0)
+    statuses: Counter[int] = Counter()
+    longest = 0.0
+
+    def damaged() -> bytes:
+        data = bytearray(rng.choice(seeds))
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        way = rng.randrange(4)
+        if way == 0:
+            del data[rng.randrange(1, len(data)) :]
+        elif way == 1:  # a piece elsewhere
+            start, length = rng.randrange(len(data)), rng.randrange(1, 64)
+            piece = data[start : start + length]
+            del data[start : start + length]
+            place = rng.randrange(len(data) + 1)
+            data[place:place] = piece
+        return bytes(data)
+
+    with Running(start=StandIn(), limits=Limits(queue=1000)) as server:
+
+        async def scene() -> None:
+            nonlocal longest
+            wire = Wire(server.port)
+            for _ in range(math.ceil(count / together_)):
+                body, kind = form({str(k): damaged() for k in range(together_)})
+                reply = await wire.ask(body, content_type=kind)
+                longest = max(longest, reply.seconds)
+                if reply.status == 200:
+                    statuses.update(entry["status"] for entry in json.loads(reply.body)["results"])
+                else:
+                    statuses[reply.status] += together_
+            wire.close()
+
+        asyncio.run(scene())
+        after = server.classify(red(3)).status
+    return {
+        "pictures": statuses.total(),
+        "statuses": {str(k): v for k, v in sorted(statuses.items())},
+        "longest_request_seconds": round(longest, 2),
+        "held": set(statuses) <= {200, 422} and after == 200,
+    }
+
+
 def ticking(seconds: float) -> Callable[[], bool]:
     """True once that many seconds have passed since now."""
     end = time.monotonic() + seconds
@@ -393,21 +477,26 @@ def main() -> int:
     parser.add_argument("--model", help="for the soak: what `vitral serve` takes")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures for the soak")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of it")
+    parser.add_argument("--only", nargs="+", metavar="PROMISE", help="these of them")
     arguments = parser.parse_args()
     long = arguments.long
-    verdicts: dict[str, Verdict] = {
-        "overload": overload(20 if long else 2),
-        "slow_clients": slow_clients(24 if long else 1.2, 500 if long else 30),
-        "late_and_gone": late_and_gone(200 if long else 5),
-        "draining": draining(20 if long else 1),
-        "failing": failing(5000 if long else 200),
+    every: dict[str, Callable[[], Verdict]] = {
+        "overload": lambda: overload(20 if long else 2),
+        "slow_clients": lambda: slow_clients(24 if long else 1.2, 500 if long else 30),
+        "late_and_gone": lambda: late_and_gone(200 if long else 5),
+        "draining": lambda: draining(20 if long else 1),
+        "failing": lambda: failing(5000 if long else 200),
+        "unswapped": lambda: unswapped(100_000 if long else 2000),
+        "mutated": lambda: mutated(100_000 if long else 2000),
     }
+    verdicts = {name: promise() for name, promise in every.items() if name in (arguments.only or every)}
     if arguments.model and arguments.soak:
         files = sorted(path for path in arguments.pictures.rglob("*") if path.is_file()) if arguments.pictures else []
         pictures = [path.read_bytes() for path in files[:500]] or [encoded(k) for k in range(50)]
         verdicts["soak"] = soak(arguments.soak, arguments.model, pictures)
-    held = all(verdict["held"] and verdict.get("in_time", True) for verdict in verdicts.values())
-    print(json.dumps({"held": held, **verdicts}, indent=1))
+    held = all(verdict["held"] and verdict.get("in_time") is not False for verdict in verdicts.values())
+    unknown = [name for name, verdict in verdicts.items() if "not_judged" in verdict]
+    print(json.dumps({"held": held, "times_not_judged": unknown, **verdicts}, indent=1))
     return 0 if held else 1
 
 

@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -152,13 +152,14 @@ class Running:
 
     def __init__(
         self,
-        models: dict[str, str] | None = None,
+        models: Mapping[str, str | Order] | None = None,
         start: Callable[[Order], Any] | None = None,
         limits: Limits | None = None,
         guard: Guard | None = None,
         **settings: Any,
     ) -> None:
-        asked = [Asked(name, Order(path)) for name, path in (models or {"m": "stand-in"}).items()]
+        found = (models or {"m": "stand-in"}).items()
+        asked = [Asked(name, model if isinstance(model, Order) else Order(model)) for name, model in found]
         self.notes: list[str] = []
         self.bound = bind("127.0.0.1", 0)
         self.port: int = self.bound.getsockname()[1]

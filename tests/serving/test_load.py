@@ -24,7 +24,15 @@ from vitral.serving.process import Order
 
 @pytest.mark.parametrize(
     ("promise", "amount"),
-    [("overload", 0.8), ("slow_clients", 1.2), ("late_and_gone", 5), ("draining", 1), ("failing", 150)],
+    [
+        ("overload", 0.8),
+        ("slow_clients", 1.2),
+        ("late_and_gone", 5),
+        ("draining", 1),
+        ("failing", 150),
+        ("unswapped", 600),
+        ("mutated", 200),
+    ],
 )
 def test_a_promise_holds(promise: str, amount: float) -> None:
     arguments = (amount, 12) if promise == "slow_clients" else (amount,)
@@ -310,3 +318,27 @@ def test_requests_that_come_together_are_all_answered_by_two_processes() -> None
         assert {reply.status for reply in asyncio.run(scene())} == {200}
     assert model.starts == 2
     assert sorted(model.seen) == list(range(20))
+
+
+@pytest.mark.parametrize(("precision", "then"), [("float32", "openvino"), ("int8-static", "auto")])
+def test_two_processes_of_a_model_settle_on_one_engine(precision: str, then: str) -> None:
+    model = StandIn()
+    model.description = dataclasses.replace(model.description, backend="openvino", precision=precision)
+    asked: list[str] = []
+
+    def start(order: Order) -> Any:
+        asked.append(order.backend)
+        return model(order)
+
+    with Running({"m": Order("stand-in", backend="auto")}, start=start, replicas=3) as server:
+        assert server.ask("GET", "/v1/models").json["models"][0]["precision"] == precision
+        assert asked == ["auto", then, then]
+
+
+@pytest.mark.parametrize(("asked", "found", "count"), [("cpu", "cpu", 2), ("auto", "cpu", 2), ("auto", "cuda:0", 1)])
+def test_two_processes_share_a_processor_and_one_has_a_gpu(asked: str, found: str, count: int) -> None:
+    model = StandIn()
+    model.description = dataclasses.replace(model.description, device=found)
+    with Running({"m": Order("stand-in", device=asked)}, start=model, replicas=None) as server:
+        assert server.classify(red(1)).status == 200
+    assert model.starts == count

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from tests.weights.test_weights import artefact
 from vitral.errors import DataError
-from vitral.weights import build, folder, read
+from vitral.weights import build, checksum, folder, parallel, read
 from vitral.weights.checksum import PIECE, checksum_of
-from vitral.weights.stored import open_stored
+from vitral.weights.stored import compared, open_stored
 from vitral.weights.stored import safetensors as module
 
 EVERY_TYPE = {
@@ -39,18 +41,28 @@ def test_every_type_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
         assert ours.data_ptr() % 64 == 0 or not ours.numel()
 
 
-def test_large_tensors_are_read_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MANY", 1)
-    monkeypatch.setattr(module, "THREADS", 3)
+def test_tensors_are_read_side_by_side_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "THREADS", 3)
     monkeypatch.setattr(module, "SLICE", 1000)
-    value = torch.randn(2503)
-    save_file({"a": value, "one": torch.ones(1), "two": torch.ones(2, dtype=torch.uint8)}, tmp_path / "w")
+    values = {f"{k:02}": torch.randn(k * 53 + 1) for k in range(40)}
+    save_file(values, tmp_path / "w")
     stored = open_stored(tmp_path / "w")
-    assert torch.equal(stored.tensor("a"), value)
-    assert torch.equal(stored.tensor("two"), torch.ones(2, dtype=torch.uint8))
+    read_by_threads = parallel.side_by_side(stored.tensor, stored.shapes)
+    for name, value in zip(stored.shapes, read_by_threads, strict=True):
+        assert torch.equal(value, values[name])
     (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-1])
     with pytest.raises(DataError, match="it changed while it was read"):
-        stored.tensor("a")
+        parallel.side_by_side(stored.tensor, stored.shapes)
+
+
+def test_of_several_errors_the_first_in_order_is_told() -> None:
+    def fail(number: int) -> None:
+        time.sleep(0.01 * (number == 1))
+        if number:
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match="1"):
+        parallel.side_by_side(fail, range(5))
 
 
 def test_a_tensor_outlives_its_file(tmp_path: Path) -> None:
@@ -132,6 +144,54 @@ def test_the_checksum_is_that_of_the_digests_of_the_pieces(tmp_path: Path, size:
     (tmp_path / "w").write_bytes(content)
     digests = [hashlib.sha256(content[start : start + PIECE]).digest() for start in range(0, size, PIECE)]
     assert checksum_of(tmp_path / "w") == f"sha256-4MiB:{hashlib.sha256(b''.join(digests)).hexdigest()}"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_is_summed_is_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(checksum, "PIECE", 700)
+    monkeypatch.setattr(checksum, "SLICE", 100)
+    monkeypatch.setattr(checksum, "MOST_THREADS", threads)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    content = np.random.default_rng(0).bytes(5003)
+    (tmp_path / "w").write_bytes(content)
+    for parts in (
+        [(0, 5003)],
+        [(3, 4), (4, 4), (4, 1404), (1404, 1500), (2000, 2700), (2800, 4999)],
+        [(5003, 5003)],
+        [],
+    ):
+        kept = [(begin, memoryview(bytearray(end - begin))) for begin, end in parts]
+        digests = [hashlib.sha256(content[start : start + 700]).digest() for start in range(0, 5003, 700)]
+        assert checksum_of(tmp_path / "w", kept) == f"sha256-4MiB:{hashlib.sha256(b''.join(digests)).hexdigest()}"
+        assert [bytes(view) for _, view in kept] == [content[begin:end] for begin, end in parts]
+
+
+def test_every_type_is_kept_as_it_is_compared(tmp_path: Path) -> None:
+    save_file(EVERY_TYPE, tmp_path / "w")
+    found = compared(open_stored(tmp_path / "w"), checksum_of(tmp_path / "w"))
+    assert {name: found.tensor(name).tolist() for name in list(found.shapes)} == {
+        name: value.tolist() for name, value in load_file(tmp_path / "w").items()
+    }
+    with pytest.raises(DataError, match="is not the file that was saved"):
+        compared(open_stored(tmp_path / "w"), f"sha256-4MiB:{'0' * 64}")
+
+
+def test_a_file_that_was_cut_off_after_it_was_opened_is_not_used(tmp_path: Path) -> None:
+    save_file(EVERY_TYPE, tmp_path / "w")
+    stored, expected = open_stored(tmp_path / "w"), checksum_of(tmp_path / "w")
+    (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-9])
+    with pytest.raises(DataError, match="is not the file that was saved"):
+        compared(stored, expected)
+
+
+def test_a_file_that_was_exchanged_for_the_right_one_after_it_was_opened_is_not_used(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(4), "b": torch.ones(4)}, tmp_path / "w")
+    expected = checksum_of(tmp_path / "w")
+    save_file({"b": torch.ones(4), "c": torch.zeros(4)}, tmp_path / "w")
+    stored = open_stored(tmp_path / "w")
+    save_file({"a": torch.zeros(4), "b": torch.ones(4)}, tmp_path / "w")
+    with pytest.raises(DataError, match="it changed while it was read"):
+        compared(stored, expected)
 
 
 def test_a_flipped_bit_in_a_model_folder_is_seen(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def planned(member: Member, seed: int, asked: Asked) -> Plan:
     if member.teacher is not None:
         words["distillation.teacher"] = str(place(asked.folder, member.teacher, seed) / "model")
     dataset = asked.upstream if member.share == 1 else part(asked.upstream, member.share, seed)
-    return plan(asked.scale.recipe, words, dataset if member.kind == "labels" else unlabelled(dataset))
+    if member.kind == "pictures":
+        return plan(f"{asked.scale.recipe}-unlabelled", words, unlabelled(dataset))
+    return plan(asked.scale.recipe, words, dataset)
 
 
 def place(folder: Path, name: str, seed: int) -> Path:

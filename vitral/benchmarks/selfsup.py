@@ -11,9 +11,6 @@ from vitral.recipes import RECIPES
 
 GROUP = "selfsup"
 
-UNLABELLED = {"loss.name": "softmax", "model.head_bias": 0.0, "optimizer.clip_norm": 0.0}
-"""What has to do with labels as it is by default."""
-
 
 def selfsup(scale: Scale) -> Study:
     """All are fine-tuned on the same few pictures in the same way, what is not pre-trained too; `none-longer` for as
@@ -31,7 +28,7 @@ def selfsup(scale: Scale) -> Study:
         ),
         panels=(
             Panel(
-                "pre-training", GROUP, "Fine-tuned on few pictures after a pre-training by", TRANSFER, base="none",
+                "pre-training", GROUP, "Fine-tuned on few pictures, by kind of pre-training", TRANSFER, base="none",
                 published=Published(
                     {label: (Point(0, value),) for label, value in SELF_SUPERVISED.items()}, "", "ImageNet, ViT-B/16",
                     f"{PAPER}, section 4.6 and Table 5",
@@ -52,7 +49,7 @@ def _longer(scale: Scale) -> dict[str, Any]:
 def _masked_patches() -> dict[str, Any]:
     """Section B.1.2: half of the patches corrupted, Adam."""
     own = {"pretraining.objective": "masked-patch", "pretraining.mask_ratio": 0.5}
-    return {**UNLABELLED, **own, "optimizer.name": "adam", "optimizer.weight_decay": 0.0}
+    return {**own, "optimizer.name": "adam", "optimizer.weight_decay": 0.0}
 
 
 def _mae(scale: Scale) -> dict[str, Any]:
@@ -60,7 +57,7 @@ def _mae(scale: Scale) -> dict[str, Any]:
     width, depth, heads = scale.decoder
     patch = scale.unlabelled.patch
     return {
-        **UNLABELLED, "model.name": f"MAE-mu/{patch}", "pretraining.objective": "mae", "pretraining.mask_ratio": 0.75,
+        "model.name": f"MAE-mu/{patch}", "pretraining.objective": "mae", "pretraining.mask_ratio": 0.75,
         "pretraining.decoder_width": width, "pretraining.decoder_depth": depth, "pretraining.decoder_heads": heads,
         "optimizer.weight_decay": 0.05, "optimizer.beta2": 0.95,
     }  # fmt: skip

@@ -51,7 +51,7 @@ def study(members: Sequence[Member], seeds: int, asked: Asked, budget: Budget) -
         UsageError: the folder holds another study, or this one with other settings or pictures.
         StorageError: it cannot be written.
     """
-    open_study(asked)
+    _open(asked)
     table = JsonLines(asked.folder / RESULTS)
     left = [(member, seed) for seed in range(seeds) for member in members]
     done = finished(asked.folder)
@@ -81,30 +81,38 @@ def finished(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     return {(str(line["member"]), int(line["seed"])): line for line in table.read() if {"member", "seed"} <= set(line)}
 
 
-def open_study(asked: Asked) -> None:
-    """Write what is studied, or make sure that it is what the folder holds.
+def require_study(asked: Asked) -> bool:
+    """Whether the folder holds this study; nothing is written.
 
     Raises:
-        UsageError: it is not, and what differs. StorageError: it cannot be written.
+        UsageError: it holds something else, or the study with other settings or pictures: what differs.
     """
-    path, identity = asked.folder / DESCRIPTION, _identity(asked)
-    if path.is_file():
-        try:
-            changed = _differences(json.loads(path.read_text(encoding="utf-8")), identity)
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
-        if changed:
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise UsageError(
-                f"{asked.folder} holds another study ({'; '.join(changed[:3])}{more}): name another folder with --out, "
-                "or give the same options to go on."
-            )
+    path = asked.folder / DESCRIPTION
+    if not path.is_file():
+        if asked.folder.is_file():
+            raise UsageError(f"{asked.folder} is a file: name a folder with --out.")
+        if asked.folder.is_dir() and any(asked.folder.iterdir()):
+            raise UsageError(f"{asked.folder} is not empty and holds no study: name another folder with --out.")
+        return False
+    try:
+        changed = _differences(json.loads(path.read_text(encoding="utf-8")), _identity(asked))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UsageError(
+            f"{asked.folder} holds another study ({'; '.join(changed[:3])}{more}): name another folder with --out, or "
+            "give the same options to go on."
+        )
+    return True
+
+
+def _open(asked: Asked) -> None:
+    if require_study(asked):
         return
-    if asked.folder.is_dir() and any(asked.folder.iterdir()):
-        raise UsageError(f"{asked.folder} is not empty and holds no study: name another folder with --out.")
     try:
         asked.folder.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, json.dumps(identity, indent=1).encode())
+        replace_durably(asked.folder / DESCRIPTION, json.dumps(_identity(asked), indent=1).encode())
     except OSError as error:
         raise StorageError(
             f"cannot write to {asked.folder} ({error.strerror}): name another folder with --out."
@@ -112,12 +120,12 @@ def open_study(asked: Asked) -> None:
 
 
 def _identity(asked: Asked) -> dict[str, Any]:
-    transfer, config = asked.study.transfer, RECIPES[asked.scale.recipe].config
-    assert config is not None
+    transfer = asked.study.transfer
+    recipes = {name: RECIPES[name].config for name in (asked.scale.recipe, f"{asked.scale.recipe}-unlabelled")}
     return {
         "study": asked.study.name,
         "scale": asked.scale.name,
-        "recipe": to_json(config),
+        "recipes": {name: to_json(config) for name, config in recipes.items()},
         "transfer": transfer
         and {"recipe": transfer.recipe, "pictures": transfer.pictures, **_plain(transfer.settings)},
         "settings": _plain({name: value for name, value in asked.words.items() if not name.startswith("runtime.")}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,18 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
     paths = (arguments.first, arguments.second)
     prepared = [_prepare(arguments, path, screen) for path in paths]
+    _require_comparable(*prepared)
     (one, of_one), (other, of_other) = prepared
     split, split_again = of_one.split, of_other.split
-    if split.sources != split_again.sources:
-        raise UsageError(
-            "the models held out different pictures of these, so there is no split that both can be compared on: give "
-            "pictures that neither was trained on."
-        )
-    if one.multi_label != other.multi_label:
-        raise UsageError("one model gives a picture one label, the other several: compare models of one kind.")
     results = [_measure(arguments, path, *pair, screen) for path, pair in zip(paths, prepared, strict=True)]
     hits = [
         right_of(model, result.logits, found.labels)
         for model, found, result in zip((one, other), (split, split_again), results, strict=True)
     ]
-    models = []
-    for path, right in zip(paths, hits, strict=True):
-        models.append(
-            {"model": path, "accuracy": float(right.mean()), "intervals": {"accuracy": share_interval(right)}}
-        )
+    models = [
+        {"model": path, "accuracy": float(right.mean()), "intervals": {"accuracy": share_interval(right)}}
+        for path, right in zip(paths, hits, strict=True)
+    ]
     document = {"split": of_one.name, "count": len(split), "models": models, **paired(*hits)}
     best = [_best(model, result) for model, result in zip((one, other), results, strict=True)]
     document["flipped"] = [
@@ -68,17 +62,35 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     ]  # fmt: skip
     _show(document, one.multi_label, screen)
     if arguments.predictions:
-        columns = ["path", "label", "a", "a probability", "a right", "b", "b probability", "b right"]
-        rows = [
-            [
-                split.sources[i],
-                truth(one, split.labels[i]),
-                *(c for k in (0, 1) for c in (*best[k][i], int(hits[k][i]))),
-            ]
-            for i in range(len(split))
-        ]
-        write_whole_csv(Path(arguments.predictions), columns, rows)
+        _write(Path(arguments.predictions), [truth(one, labels) for labels in split.labels], split.sources, best, hits)
     return 0, document
+
+
+def _require_comparable(first: tuple[Any, Labelled], second: tuple[Any, Labelled]) -> None:
+    (one, of_one), (other, of_other) = first, second
+    if of_one.split.sources != of_other.split.sources:
+        raise UsageError(
+            "the models held out different pictures of these, so there is no split that both can be compared on: give "
+            "pictures that neither was trained on."
+        )
+    if one.multi_label != other.multi_label:
+        raise UsageError("one model gives a picture one label, the other several: compare models of one kind.")
+
+
+def _write(
+    path: Path,
+    labels: Sequence[str],
+    sources: Sequence[Any],
+    best: Sequence[list[tuple[str, str]]],
+    hits: Sequence[Any],
+) -> None:
+    """A line per picture: its label, and of both models the answer, how sure it is and whether it is right."""
+    columns = ["path", "label", "a", "a probability", "a right", "b", "b probability", "b right"]
+    rows = [
+        [source, labels[i], *(cell for k in (0, 1) for cell in (*best[k][i], int(hits[k][i])))]
+        for i, source in enumerate(sources)
+    ]
+    write_whole_csv(path, columns, rows)
 
 
 def _prepare(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[Any, Labelled]:

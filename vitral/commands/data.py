@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from vitral.commands.shared_options import DATA, MODEL, SHORT, add_settings, section
 from vitral.commands.targets import refuse_bad_target
+from vitral.config import DataConfig, RuntimeConfig
 from vitral.console import Screen
 from vitral.errors import UsageError
+from vitral.overrides import override
 from vitral.registry import look_up
 
 if TYPE_CHECKING:
     from vitral.checks import Examination
-    from vitral.config import RuntimeConfig
 
 FAIL_ON = {
     # what --fail-on names: the fields of the report that must then hold no problem
@@ -59,19 +60,29 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         raise UsageError("say which folder or table of pictures: `vitral data check PICTURES`.")
     forbidden = look_up("problem", arguments.fail_on, FAIL_ON) if arguments.fail_on else ()
     _refuse_bad_targets(arguments)
-    from vitral.checks import examine, judge
-    from vitral.config import DataConfig, RuntimeConfig
-    from vitral.datasets import read
-    from vitral.datasets.named import split_name
-    from vitral.evaluation import threads
-    from vitral.overrides import override
+    seen, document = _check(arguments, screen)
+    _show(seen, document, screen)
+    if arguments.write_clean:
+        document["clean"] = _write_clean(seen, arguments, screen)
+    problems = bool(seen.dataset.warnings or document["problems"])
+    if problems and not (arguments.report or arguments.write_clean):
+        screen.say("next          add --report FILE.html to see them, --write-clean TABLE.csv for a table without them")
+    if arguments.report:
+        max_pixels = section(arguments, "data.").get("max_pixels", DataConfig().max_pixels)
+        _write_report(seen, document, Path(arguments.report), max_pixels, screen)
+    return (65 if any(_holds_problem(document[name]) for name in forbidden) else 0), document
 
-    if arguments.write_clean and split_name(arguments.pictures):
-        raise UsageError("a table names files, and these pictures lie inside an archive: leave --write-clean out.")
-    config = override(DataConfig(path=arguments.pictures, validation_fraction=0.0), section(arguments, "data."))
+
+def _check(arguments: argparse.Namespace, screen: Screen) -> tuple[Examination, dict[str, Any]]:
+    """Look at every picture, and judge what was seen."""
+    from vitral.checks import examine, judge
+    from vitral.datasets import read
+    from vitral.evaluation import threads
+
+    config = override(DataConfig(path=arguments.pictures), section(arguments, "data."))
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     features = _features_of(arguments.model, runtime, config.max_pixels, screen)
-    dataset = read(config, fewest=1)
+    dataset = read(config, fewest=1, hold_out=False)
     total = sum(map(len, dataset.splits.values()))
     screen.progress(f"looking at {total:,} pictures")
     seen = examine(
@@ -86,9 +97,12 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 
         report = dataclasses.replace(report, suspects=suspects(seen, features))
     screen.end_progress()
-    document = report.to_json()
-    notes = [note for note in dataset.notes if not note.startswith("no validation split")]  # nothing is trained here
-    for sentence in (*notes, *_census(document), *document["remarks"]):
+    return seen, report.to_json()
+
+
+def _show(seen: Examination, document: dict[str, Any], screen: Screen) -> None:
+    dataset = seen.dataset
+    for sentence in (*dataset.notes, *_census(document), *document["remarks"]):
         screen.decide(sentence)
     rows = [(name, f"{len(found):,}", f"{sum(found.values()):,}") for name, found in document["counts"].items()]
     screen.table(("split", "classes", "pictures"), rows, right=(1, 2))
@@ -96,13 +110,6 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
         screen.warn(sentence)
     if not dataset.warnings and not document["problems"]:
         screen.result("no problem found")
-    if arguments.write_clean:
-        document["clean"] = _write_clean(seen, arguments, screen)
-    if (dataset.warnings or document["problems"]) and not (arguments.report or arguments.write_clean):
-        screen.say("next          add --report FILE.html to see them, --write-clean TABLE.csv for a table without them")
-    if arguments.report:
-        _write_report(seen, document, Path(arguments.report), config.max_pixels, screen)
-    return (65 if any(_holds_problem(document[name]) for name in forbidden) else 0), document
 
 
 def _holds_problem(rows: Sequence[Any]) -> bool:
@@ -112,10 +119,14 @@ def _holds_problem(rows: Sequence[Any]) -> bool:
 
 def _refuse_bad_targets(arguments: argparse.Namespace) -> None:
     """Before minutes of work: files that cannot be what is asked for."""
-    refuse_bad_target("--report", arguments.report, ".html", new=False)
+    refuse_bad_target("--report", arguments.report, ".html")
     refuse_bad_target("--write-clean", arguments.write_clean, ".csv")
     if arguments.drop_conflicts and not arguments.write_clean:
         raise UsageError("--drop-conflicts is about the table of --write-clean: name that too.")
+    from vitral.datasets.named import split_name
+
+    if arguments.write_clean and split_name(arguments.pictures):
+        raise UsageError("a table names files, and these pictures lie inside an archive: leave --write-clean out.")
 
 
 def _features_of(

@@ -13,8 +13,10 @@ from vitral.commands.page import write_page
 from vitral.commands.predictions import write_table
 from vitral.commands.shared_options import DATA, MODEL, PREPROCESSING, SHORT, add_settings, section, share
 from vitral.commands.targets import refuse_bad_target
+from vitral.config import RuntimeConfig
 from vitral.console import Screen
 from vitral.errors import UsageError
+from vitral.overrides import override
 from vitral.registry import look_up
 from vitral.reports.besides import besides
 
@@ -70,32 +72,42 @@ def options(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `top1`, `top5`, `count`, `unreadable`, `per_class`, `intervals`, `calibration`,
     what was asked for besides, and what was measured."""
-    refuse_bad_target("--report", arguments.report, ".html", new=False)
+    refuse_bad_target("--report", arguments.report, ".html")
     refuse_bad_target("--predictions", arguments.predictions, ".csv")
     require_folder(arguments)
     corruptions = _corruptions(arguments)
-    from vitral.config import RuntimeConfig
+    model, chosen, result, measured = _measure(arguments, screen)
+    if corruptions:
+        measured["corruptions"] = _corrupted(corruptions, model, chosen, measured["top1"], arguments, screen)
+    _show(measured, chosen.shown, len(model.classes), screen)
+    if arguments.write:
+        keep_threshold(model, measured, chosen, arguments, screen)
+    split = chosen.split
+    if arguments.predictions:
+        write_table(Path(arguments.predictions), model, split, result)
+    unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
+    document = {"model": arguments.model, "split": chosen.name, **measured, "unreadable_pictures": unreadable}
+    if arguments.report:
+        write_page(Path(arguments.report), arguments, model, chosen, result, document, screen)
+    return 0, document
+
+
+def _measure(arguments: argparse.Namespace, screen: Screen) -> tuple[Any, Labelled, Any, dict[str, Any]]:
+    """The model, with the temperature that was fitted if that was asked for; the pictures; what came out for each; and
+    the numbers made of it."""
     from vitral.datasets.real import real_labels
-    from vitral.evaluation import evaluate_split, on_request, only_present, threads, trust
-    from vitral.overrides import override
+    from vitral.evaluation import evaluate_split, on_request, trust
     from vitral.serving.predictor import load, require_classes
 
-    runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    model = load(arguments.model, _runtime(arguments).device).with_preprocessing(**section(arguments, "preprocessing."))
     require_classes(model, arguments.model)
     chosen = labelled(model, arguments, screen)
-    data, workers = chosen.config, threads(runtime.workers)
-    real = arguments.real and real_labels(arguments.real, data, chosen.split.sources, len(model.classes))
+    real = arguments.real and real_labels(arguments.real, chosen.config, chosen.split.sources, len(model.classes))
     if arguments.only_present_classes:
-        whole = len(model.classes)
-        model, split = only_present(model, chosen.split)
-        sentence = f"only the {len(model.classes):,} classes that have pictures compete, of the model's {whole:,}"
-        screen.decide(sentence)
-        noted = dataclasses.replace(chosen.dataset, notes=(*chosen.dataset.notes, sentence))
-        chosen = chosen._replace(split=split, dataset=noted)
+        model, chosen = _only_present(model, chosen, screen)
     split = chosen.split
     screen.progress(f"measuring {len(split):,} pictures of {chosen.shown}")
-    result = evaluate_split(model, split, workers, data.max_pixels)
+    result = evaluate_split(model, split, _workers(arguments), chosen.config.max_pixels)
     screen.end_progress()
     assert result is not None
     for sample, reason in list(result.unreadable.items())[:10]:
@@ -105,19 +117,28 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     measured = {**result.metrics, **trust(model, result.logits, split.labels)}
     more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
-    measured |= more
-    if corruptions:
-        measured["corruptions"] = _corrupted(corruptions, model, chosen, workers, measured["top1"], arguments, screen)
-    _show(measured, chosen.shown, len(model.classes), screen)
-    if arguments.write:
-        keep_threshold(model, measured, chosen, arguments, screen)
-    if arguments.predictions:
-        write_table(Path(arguments.predictions), model, split, result)
-    unreadable = [{"path": str(split.sources[i]), "reason": reason} for i, reason in result.unreadable.items()]
-    document = {"model": arguments.model, "split": chosen.name, **measured, "unreadable_pictures": unreadable}
-    if arguments.report:
-        write_page(Path(arguments.report), arguments, model, chosen, result, document, screen)
-    return 0, document
+    return model, chosen, result, measured | more
+
+
+def _only_present(model: Any, chosen: Labelled, screen: Screen) -> tuple[Any, Labelled]:
+    from vitral.evaluation import only_present
+
+    whole = len(model.classes)
+    model, split = only_present(model, chosen.split)
+    sentence = f"only the {len(model.classes):,} classes that have pictures compete, of the model's {whole:,}"
+    screen.decide(sentence)
+    noted = dataclasses.replace(chosen.dataset, notes=(*chosen.dataset.notes, sentence))
+    return model, chosen._replace(split=split, dataset=noted)
+
+
+def _runtime(arguments: argparse.Namespace) -> RuntimeConfig:
+    return override(RuntimeConfig(), section(arguments, "runtime."))
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    from vitral.evaluation import threads
+
+    return threads(_runtime(arguments).workers)
 
 
 def _corruptions(arguments: argparse.Namespace) -> list[str]:
@@ -141,7 +162,6 @@ def _corrupted(
     names: list[str],
     model: Any,
     chosen: Labelled,
-    workers: int,
     clean: float,
     arguments: argparse.Namespace,
     screen: Screen,
@@ -151,7 +171,7 @@ def _corrupted(
 
     count = len(chosen.split)
     made = measure_corruptions(
-        model, chosen.split, names, workers, chosen.config.max_pixels, arguments.seed,
+        model, chosen.split, names, _workers(arguments), chosen.config.max_pixels, arguments.seed,
         lambda done: screen.progress(f"corrupted {done:,} of {count:,} pictures, {5 * len(names)} times each"),
     )  # fmt: skip
     screen.end_progress()

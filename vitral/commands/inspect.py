@@ -139,7 +139,7 @@ def _gallery(words: str, screen: Screen) -> Gallery:
     from vitral.findings.measure import Gallery
 
     try:
-        data = read(DataConfig(path=words, validation_fraction=0), fewest=1)
+        data = read(DataConfig(path=words), fewest=1, hold_out=False)
     except DataError:
         if not Path(words).is_dir():
             raise

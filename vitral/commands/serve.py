@@ -28,6 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=BACKENDS, default="torch",
         help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees (default: torch)",
     )  # fmt: skip
+    parser.add_argument("--examples", metavar="FOLDER", help="pictures that the page offers to try, at most 12")
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
@@ -46,7 +47,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="until a request is given up (default: 30)")
     group.add_argument("--max-connections", type=int, metavar="N", help="open at a time (default: 1024)")
-    group.add_argument("--replicas", type=int, default=1, metavar="N", help="processes per model (default: 1)")
+    group.add_argument(
+        "--replicas", type=int, metavar="N",
+        help="processes per model, each with the weights in memory (default: on a CPU of two cores or more 2, else 1)",
+    )  # fmt: skip
     group.add_argument(
         "--threads", type=int, metavar="N", help="of each process on a CPU (default: together one per core)"
     )
@@ -134,7 +138,8 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.evaluation import cores
     from vitral.overrides import override
-    from vitral.serving.house import Asked, named
+    from vitral.serving.examples import read_examples
+    from vitral.serving.house import SIDE_BY_SIDE, Asked, named
     from vitral.serving.http import Settings
     from vitral.serving.limits import Limits
     from vitral.serving.process import Order
@@ -147,18 +152,21 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     if "max_pixels" in changed:
         given["max_pixels"] = override(DataConfig(), changed).max_pixels
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
-    threads = arguments.threads or (max(1, cores() // arguments.replicas) if arguments.replicas > 1 else None)
+    replicas = arguments.replicas or (None if cores() > 1 else 1)
+    threads = arguments.threads or max(1, cores() // (replicas or SIDE_BY_SIDE))
     changes = section(arguments, "preprocessing.")
     orders = [
         Asked(name, Order(path, runtime.device, threads, changes, arguments.backend))
         for name, path in named(arguments.models)
     ]
+    limits = Limits(**given)
     return Settings(
         orders,
         guard,
-        Limits(**given),
-        replicas=arguments.replicas,
+        limits,
+        replicas=replicas,
         decoders=max(2, cores()),
+        examples=read_examples(arguments.examples, limits) if arguments.examples else (),
         watch=arguments.watch,
         drain_delay=arguments.drain_delay,
         debug=arguments.debug,

@@ -7,12 +7,11 @@ from pathlib import Path
 from vitral.errors import UsageError
 
 
-def refuse_bad_target(option: str, given: str | None, ending: str, new: bool = True) -> None:
+def refuse_bad_target(option: str, given: str | None, ending: str) -> None:
     """Refuse a file that cannot be what `option` asks for; nothing is asked where nothing is given.
 
     Args:
         ending: of its name, like ".csv".
-        new: whether a file that is there already is refused, too.
 
     Raises:
         UsageError: another ending, no such folder, or there already.
@@ -24,5 +23,5 @@ def refuse_bad_target(option: str, given: str | None, ending: str, new: bool = T
         raise UsageError(f"{option} writes a file that ends in {ending}, not {given!r}.")
     if not path.parent.is_dir():
         raise UsageError(f"{option}: there is no folder {str(path.parent)!r}: make it, or name another.")
-    if new and path.exists():
+    if path.exists():
         raise UsageError(f"{option}: {given!r} is there already: name a new file.")

@@ -83,8 +83,9 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
     published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
     name = published[0].replace("/", "-") if published else name
-    folder = Path(arguments.out or f"runs/{_doing(arguments.recipe, verb)}-{name}")
-    if verb == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
+    doing = _doing(arguments.recipe, verb)
+    folder = Path(arguments.out or f"runs/{doing}-{name}")
+    if doing == "finetune" and not words.keys() & {"model.name", "model.weights"} and (pictures.exists() or published):
         words |= _published(folder, words.get("runtime.device", "auto"), screen)
     planned = plan(arguments.recipe, words)
     splits = ", ".join(f"{len(split):,} {name}" for name, split in planned.dataset.splits.items())
@@ -152,6 +153,8 @@ def _tried(planned: Plan, folder: Path, arguments: argparse.Namespace, fixed_len
         raise UsageError(f"{folder} holds a sweep: add --lr-grid to go on with it, or name another folder with --out.")
     if said is None:
         return None
+    if not planned.config.pretraining.is_off:
+        raise UsageError("--lr-grid compares what is learned of classes, and pre-training learns none: try --find-lr.")
     if hasattr(arguments, "optimizer.learning_rate"):
         raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
     return members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)

@@ -20,6 +20,7 @@ from vitral.datasets.found import read_published
 from vitral.datasets.labels import evaluation_labels, in_order, positions, training_classes
 from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
+from vitral.datasets.synsets import synset_words
 from vitral.datasets.table import read_table
 from vitral.datasets.unlabelled import read_unlabelled_folder, stripped, without_labels
 from vitral.errors import DataError, MissingInputError, UsageError
@@ -38,7 +39,7 @@ READERS: dict[str, Callable[[DataConfig], Found]] = {
 ORDER = (TRAIN, VALIDATION, TEST)
 
 
-def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
+def read(config: DataConfig, seed: int = 0, fewest: int = 2, hold_out: bool = True) -> Dataset:
     """The data to train with: train, validation (cut out of train where there is none), and test if there is one.
 
     The order of classes and pictures depends on names alone (in a table: on its rows).
@@ -47,6 +48,7 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
         config: where and how to read.
         seed: of the cut.
         fewest: classes that there must be where a picture has one label.
+        hold_out: whether validation pictures are held out of train where there are none, and that is told.
 
     Raises:
         MissingInputError: the path does not exist or holds no picture.
@@ -63,8 +65,13 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2) -> Dataset:
             f"whose folders are classes."
         )
     classes = found.classes or training_classes(found, 1 if config.multi_label else fewest)
+    if not found.descriptions:
+        found.descriptions, where = synset_words(classes, found.root)
+        if where:
+            found.notes.append(f"classes are WordNet ids, shown with their words in {where}")
     whole = VALIDATION not in found.splits
-    cut_validation(found, config.validation_fraction, seed, config.multi_label)
+    if hold_out:
+        cut_validation(found, config.validation_fraction, seed, config.multi_label)
     index = {name: position for position, name in enumerate(classes)}
     splits = {name: positions(found.splits[name], index) for name in ORDER if name in found.splits}
     dataset = _dataset(config, found, classes, splits)
@@ -177,4 +184,5 @@ def _dataset(config: DataConfig, found: Found, classes: tuple[str, ...], splits:
         multi_label=config.multi_label,
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
+        descriptions=dict(found.descriptions),
     )

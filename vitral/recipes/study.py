@@ -3,6 +3,8 @@ and that in small."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vitral.config import (
     AugmentationConfig,
     Duration,
@@ -10,6 +12,7 @@ from vitral.config import (
     ModelConfig,
     OptimizerConfig,
     Preprocessing,
+    PretrainingConfig,
     RunConfig,
     ScheduleConfig,
     TrainingConfig,
@@ -41,7 +44,19 @@ PAPER = RunConfig(
     training=TrainingConfig(batch_size=4096, evaluate_every=AT_THE_END),
 )
 
-RECIPES = {
+
+def _unlabelled(config: RunConfig) -> RunConfig:
+    """The same without labels: no loss over classes, no clipping."""
+    return replace(
+        config,
+        model=replace(config.model, head_bias=0.0),
+        optimizer=replace(config.optimizer, clip_norm=0.0),
+        loss=LossConfig(),
+        pretraining=PretrainingConfig("mae"),
+    )
+
+
+LABELLED = {
     "study-minutes": Recipe(
         "arXiv 2010.11929, Table 3, in small", "depends on the pictures",
         _small(16, 10_000, 64, AugmentationConfig(min_area=0.7, flip=False)),
@@ -52,7 +67,16 @@ RECIPES = {
         _small(32, 2_000_000, 256, AugmentationConfig(min_area=0.3)),
     ),
     "study-paper": Recipe(
-        "arXiv 2010.11929, Table 3", "by model, Table 6", PAPER,
+        "arXiv 2010.11929, Tables 3 and 6", "by model, Table 6", PAPER,
         note="The authors' sigmoid loss and head bias; rate and length are each model's.",
     ),
+}  # fmt: skip
+
+RECIPES = LABELLED | {
+    f"{name}-unlabelled": replace(
+        recipe, config=_unlabelled(recipe.config), unlabelled=True, expected="depends on the pictures",
+        note="Masked autoencoding, or masked patch prediction with --pretraining.objective masked-patch.",
+    )
+    for name, recipe in LABELLED.items()
+    if recipe.config is not None
 }  # fmt: skip

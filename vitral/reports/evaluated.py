@@ -8,7 +8,7 @@ from vitral.metrics import NAMES
 from vitral.reports import galleries, matrix, tables
 from vitral.reports.besides import besides
 from vitral.reports.curves import Series, curve
-from vitral.reports.frame import frame
+from vitral.reports.frame import fold, frame
 from vitral.reports.origin import FEW_PICTURES, decisions, problems, reproduce
 from vitral.reports.record import Line, Record, section
 from vitral.reports.robustness import corruptions
@@ -31,10 +31,10 @@ def render(record: Record) -> str:
     sections = [
         ("Numbers", tables.measured(record, trained=False) + _besides(record)),
         ("Curves", _curves(record)),
-        ("Classes", tables.classes(record)),
+        ("Classes", fold("the classes", tables.classes(record))),
         ("Calibration", tables.calibration(record)),
         ("Corruptions", corruptions(record)),
-        ("Pictures", galleries.pictures(record)),
+        ("Pictures", fold("the pictures", galleries.pictures(record))),
         ("Data problems", problems(record)),
         ("Decisions", decisions(record)),
         ("Reproduce", reproduce(record, _AGAIN)),

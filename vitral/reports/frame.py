@@ -66,6 +66,16 @@ def frame(
     )
 
 
+def fold(what: str, body: str) -> str:
+    """A long part that a narrow screen shows only when asked to; a wide one, and paper, show it as ever.
+
+    Args:
+        what: the plain words after "Show".
+        body: HTML, which may be empty.
+    """
+    return body and f'<details class="fold"><summary>Show {what}</summary>\n{body}</details>\n'
+
+
 def save(text: str, target: Path) -> None:
     """Write a page, whole or not at all.
 

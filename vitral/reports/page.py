@@ -8,7 +8,7 @@ from statistics import fmean
 
 from vitral.reports import galleries, matrix, pretraining_page, swept, tables
 from vitral.reports.curves import Series, curve
-from vitral.reports.frame import frame, save
+from vitral.reports.frame import fold, frame, save
 from vitral.reports.origin import decisions, problems, reproduce
 from vitral.reports.record import Line, Record, read, section
 from vitral.reports.tiles import tiles
@@ -63,9 +63,9 @@ def _of_classes(record: Record) -> list[tuple[str, str]]:
     return [
         ("Numbers", tables.measured(record) + swept.table(record.measured)),
         ("Curves", _curves(record, _charts(record))),
-        ("Classes", tables.classes(record)),
+        ("Classes", fold("the classes", tables.classes(record))),
         ("Calibration", tables.calibration(record)),
-        ("Pictures", galleries.pictures(record)),
+        ("Pictures", fold("the pictures", galleries.pictures(record))),
     ]
 
 
@@ -79,9 +79,9 @@ def _of_patches(record: Record) -> list[tuple[str, str]]:
 def _of_every_run(record: Record) -> list[tuple[str, str]]:
     return [
         ("Data problems", problems(record)),
-        ("Decisions", decisions(record)),
+        ("Decisions", fold("the decisions", decisions(record))),
         ("Reproduce", reproduce(record, _AGAIN)),
-        ("Settings", tables.settings(record)),
+        ("Settings", fold("every setting", tables.settings(record))),
     ]
 
 

@@ -71,6 +71,11 @@ code, pre { font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu
   font-size: .92em; }
 pre { background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; padding: 14px 16px; margin: 8px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; }
+.fold > summary { cursor: pointer; color: var(--link); padding: 10px 0; }
+/* A browser without this selector shows the line to open it at every width, so that nothing is out of reach. */
+@supports selector(::details-content) { @media (min-width: 601px), print {
+  .fold > summary { display: none; } .fold::details-content { content-visibility: visible; }
+} }
 footer { color: var(--soft); font-size: .88rem; padding-top: 40px; padding-bottom: 40px; }
 .curve { display: block; width: 100%; height: auto; font-size: 13px; }
 .curve text { fill: var(--text); font-family: inherit; }

@@ -103,10 +103,10 @@ def remaining(request: Request, limits: Limits) -> float:
     given = request.headers.get(DEADLINE)
     try:
         asked = limits.timeout if given is None else float(given)
-        if not 0 < asked < 1e6:
+        if not 0.001 <= asked < 1e6:
             raise UsageError(DEADLINE)
     except ValueError:
-        raise Refusal(400, f"{DEADLINE} must be seconds above 0, not {given!r:.40}.") from None
+        raise Refusal(400, f"{DEADLINE} must be seconds, 0.001 or more, not {given!r:.40}.") from None
     began: float = request.state.began
     return max(0.0, began + min(asked, limits.timeout) - time.monotonic())
 

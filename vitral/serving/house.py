@@ -22,6 +22,10 @@ WATCH_EVERY = 1.0
 """Seconds between two looks at a model's files."""
 
 
+SIDE_BY_SIDE = 2
+"""Processes that share a processor's cores, where nobody says how many. Two that compute on half of the cores each give
+more answers than one on all of them, whose threads wait for each other at every layer, and for whatever else runs."""
+
 Start = Callable[[Order], Worker]
 
 
@@ -58,12 +62,12 @@ class House:
     """Every model of one server.
 
     Args:
-        replicas: processes per model.
+        replicas: processes per model; `None`: `SIDE_BY_SIDE` where a processor computes, one elsewhere.
         start: in the place of the usual one, starts one of them and waits until it has loaded, in a thread.
     """
 
     def __init__(
-        self, asked: Sequence[Asked], replicas: int, limits: Limits, metrics: Metrics, start: Start | None = None
+        self, asked: Sequence[Asked], replicas: int | None, limits: Limits, metrics: Metrics, start: Start | None = None
     ) -> None:
         self.models = {one.name: Served(one) for one in asked}
         self.replicas = replicas
@@ -171,12 +175,14 @@ class House:
 
     async def _load(self, served: Served) -> None:
         order = served.asked.order
-        results = await self._started(order, self.replicas if order.backend != AUTO else 1)
-        if len(results) < self.replicas and not isinstance(results[0], BaseException):
-            # What is fastest is measured once: two processes might settle on two engines.
+        wanted = self.replicas or (SIDE_BY_SIDE if order.device == "cpu" else None)
+        results = await self._started(order, 1 if wanted is None or order.backend == AUTO else wanted)
+        if not isinstance(results[0], BaseException):
             chosen = results[0].description
-            order = order if chosen.precision != "float32" else replace(order, backend=chosen.backend)
-            results += await self._started(order, self.replicas - 1)
+            wanted = wanted or (SIDE_BY_SIDE if chosen.device == "cpu" else 1)
+            if order.backend == AUTO and chosen.precision == "float32":
+                order = replace(order, backend=chosen.backend)  # measured once: two might settle on two engines
+            results += await self._started(order, wanted - len(results))
         workers = [result for result in results if not isinstance(result, BaseException)]
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:

@@ -103,15 +103,25 @@ TENSORS: Node = {
     },
 }
 
+NAMES: Node = {
+    "type": "object",
+    "required": ["examples"],
+    "properties": {"examples": {"type": "array", "items": STRING}},
+}
+
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 BINARY: Node = {"type": "string", "format": "binary"}
+
+PLACE: Node = {"type": "integer", "minimum": -10_000, "maximum": 10_000}
 
 WORDS: dict[str, Node] = {
     "model": {"schema": STRING, "description": "name of a served model; the first one if none is named"},
     "top": {"schema": {"type": "integer", "minimum": 1, "default": 5}, "description": "classes in the answer"},
     "method": {"schema": STRING, "description": "one of the model's explanations, see /v1/models"},
     "label": {"schema": STRING, "description": "the class that is asked about; the likeliest if none is named"},
-    "layer": {"schema": WHOLE, "description": "of the network, from 0; -1 is the last"},
-    "head": {"schema": WHOLE, "description": "of attention, from 0; the mean of all if none is named"},
+    "layer": {"schema": PLACE, "description": "of the network, from 0; -1 is the last"},
+    "head": {"schema": PLACE, "description": "of attention, from 0; the mean of all if none is named"},
     "opacity": {"schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}, "description": "of the map"},
 }
 
@@ -119,7 +129,7 @@ REQUEST_HEADERS: list[Node] = [
     {
         "name": "x-request-timeout",
         "in": "header",
-        "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e6},
+        "schema": {"type": "number", "minimum": 0.001, "exclusiveMaximum": 1e6},
         "description": "seconds that the client will wait",
     },
     {"name": "x-request-id", "in": "header", "schema": STRING, "description": "taken over into the answer"},
@@ -137,7 +147,7 @@ def document() -> Node:
     classify = _of_pictures("The likeliest classes of each picture", _json(results), ("model", "top"))
     embed = _of_pictures("What the network's head sees of each picture", _json(embeddings), ("model",))
     words = ("model", "method", "label", "layer", "head", "opacity")
-    explain = _of_pictures("Where in one picture the answer comes from", picture, words, (501,))
+    explain = _of_pictures("Where in one picture the answer comes from", picture, words, (501,), {"maxItems": 1})
     infer = _post("Scores, by the Open Inference Protocol", TENSORS, _json(OBJECT), ())
     named, versioned = _path("name"), [*_path("name"), *_path("version")]
     model, ready = _get("A model's inputs and outputs", OBJECT, (503,)), _get("Is this model ready?", OBJECT, (503,))
@@ -159,6 +169,13 @@ def document() -> Node:
             "/v1/explain": {"post": explain},
             "/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": {"type": "array"}}})},
             "/v1/models/{name}": {"parameters": named, "get": _get("One model, its classes and card", MODEL, (503,))},
+            "/v1/examples": {"get": _get("Names of pictures to try", NAMES)},
+            "/v1/examples/{place}": {
+                "parameters": _path("place"),
+                "get": _answers(
+                    "A picture to try, by its place from 0", {"application/octet-stream": {"schema": BINARY}}, USUAL
+                ),
+            },
             "/v2": {"get": _get("Name and version of the server", OBJECT)},
             "/v2/health/live": {"get": _get("Is the server alive?", OBJECT)},
             "/v2/health/ready": {"get": _get("Is every model ready?", OBJECT, (503,))},
@@ -201,21 +218,25 @@ def _results(answer: Node) -> Node:
     }
 
 
-def _of_pictures(summary: str, content: Node, words: tuple[str, ...], further: tuple[int, ...] = ()) -> Node:
+def _of_pictures(
+    summary: str, content: Node, words: tuple[str, ...], further: tuple[int, ...] = (), most: Node | None = None
+) -> Node:
     """A question about pictures, which come in a form, as JSON, or as the body itself; words may stand beside them."""
     beside = {name: WORDS[name]["schema"] for name in words}
-    base64: Node = {"type": "string", "contentEncoding": "base64"}
-    named = {"type": "object", "required": ["data"], "properties": {"data": base64, "name": STRING}}
+    several: Node = {"type": "array", "minItems": 1} | (most or {})
+    base64: Node = {"type": "string", "contentEncoding": "base64", "pattern": BASE64}
+    named: Node = {"type": "object", "required": ["data"], "properties": {"data": base64, "name": STRING}}
+    named["additionalProperties"] = False
     form: Node = {
         "type": "object",
         "required": ["picture"],
-        "properties": {"picture": {"type": "array", "items": BINARY, "minItems": 1}} | beside,
+        "properties": {"picture": several | {"items": BINARY}} | beside,
         "additionalProperties": False,
     }
     written: Node = {
         "type": "object",
         "required": ["images"],
-        "properties": {"images": {"type": "array", "minItems": 1, "items": {"oneOf": [base64, named]}}} | beside,
+        "properties": {"images": several | {"items": {"oneOf": [base64, named]}}} | beside,
         "additionalProperties": False,
     }
     kinds = {"multipart/form-data": form, "application/json": written, "image/*": BINARY}

@@ -19,7 +19,6 @@ from vitral.models import VARIANTS, Network, build_network, changed, empty_netwo
 from vitral.registry import nearest, nearest_path
 from vitral.weights import adapted, deit, dinov2, google, huggingface, mae, microsoft, timm, torchvision
 from vitral.weights import folder as vitral_folder
-from vitral.weights.checksum import require_checksum
 from vitral.weights.json_files import read_object
 from vitral.weights.layout import Described, Layout, require_not_deeper, without_head
 from vitral.weights.mapping import Entry
@@ -27,7 +26,7 @@ from vitral.weights.published import located
 from vitral.weights.reading import read_tensors, require_equal
 from vitral.weights.report import LoadReport
 from vitral.weights.sources.hugging_face import parsed
-from vitral.weights.stored import Stored, open_stored
+from vitral.weights.stored import Stored, compared, open_stored
 
 LAYOUTS: dict[str, Layout] = {
     "google": google,
@@ -142,9 +141,8 @@ def build(pretrained: Pretrained, classes: Sequence[str] | None = None, **overri
     )
     report.dropped += pretrained.described.left_out.items()
     headless, checksum = pretrained.described.headless, pretrained.described.checksum
-    if checksum is not None:
-        require_checksum(pretrained.stored.path, checksum)
-    tensors = read_tensors(pretrained.stored, _entries(pretrained), pretrained.described.left_out, report)
+    stored = pretrained.stored if checksum is None else compared(pretrained.stored, checksum)
+    tensors = read_tensors(stored, _entries(pretrained), pretrained.described.left_out, report)
     new_head = headless or (classes is not None and tuple(classes) != pretrained.classes)
     if new_head and classes is not None:
         config = changed(config, num_classes=len(classes))

@@ -24,6 +24,7 @@ from vitral.models.network import LARGEST
 from vitral.weights import huggingface, timm
 from vitral.weights.huggingface.published import class_names, size
 from vitral.weights.layout import Described
+from vitral.weights.parallel import side_by_side
 from vitral.weights.report import other_shape, require_no_differences
 from vitral.weights.sources import hugging_face
 from vitral.weights.sources.progress import to_stderr
@@ -155,10 +156,11 @@ def loaded(described: Described, stored: Stored) -> tuple[Described, InMemory]:
     if not head <= whole.state_dict().keys():
         raise DataError(f"{stored.path}: the last layer of {type(whole).__name__} has no bias, which is not read.")
     _require_likely_size(whole, stored)
-    tensors = {}
-    for name in stored.shapes:
-        value = stored.tensor(name)
-        tensors[name] = value.to(torch.float32) if value.is_floating_point() else value
+    read = side_by_side(stored.tensor, stored.shapes)
+    tensors = {
+        name: value.to(torch.float32) if value.is_floating_point() else value
+        for name, value in zip(stored.shapes, read, strict=True)
+    }
     filled, account = _filled(whole, tensors, stored.path)
     missing = set(account["missing_keys"])
     headless = head <= missing

@@ -88,9 +88,11 @@ def describe(stored: Stored, config: Mapping[str, Any], folder: Path) -> Describ
         checksum = config.get("checksum")  # folders of vitral 0.1 have none
         if checksum is not None and not isinstance(checksum, str):
             raise TypeError("config.json: checksum must be words")
+        pretraining = config.get("pretraining")  # only what was made without labels has it, and it has no head
+        if pretraining is not None and not isinstance(pretraining, dict):
+            raise TypeError("config.json: pretraining must be an object")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder} is not a whole model folder ({error}): save or train it again.") from error
-    pretraining = config.get("pretraining")  # only what was made without labels has it, and it has no head
     if pretraining is not None:
         left_out = {name: WHY_ASIDE for name in stored.shapes if name.startswith(ASIDE)}
         return Described(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vitral.errors import DataError
 from vitral.weights.mapping import Entry
+from vitral.weights.parallel import side_by_side
 from vitral.weights.report import LoadReport, other_shape, require_no_differences
 from vitral.weights.stored import Stored
 
@@ -35,27 +38,46 @@ def read_tensors(
     missing = [name for entry in entries for name in entry.theirs if name not in stored.shapes]
     extra = [name for name in stored.shapes if name not in known]
     require_no_differences(report.source, missing, extra)
-    tensors: dict[str, Tensor] = {}
-    tensor = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor)  # several entries may be made of one stack
+    numbers = _reader(stored, entries)
+    made = side_by_side(lambda entry: _made(entry, numbers, report), entries)
     for entry in entries:
-        try:
-            value = entry.form.read([tensor(name) for name in entry.theirs])
-        except (RuntimeError, IndexError) as error:
-            raise DataError(
-                f"{report.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
-                f"not of layout {report.layout}."
-            ) from error
-        tensors[entry.ours] = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
-        if not _is_finite(tensors[entry.ours]):
-            raise DataError(
-                f"{report.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
-                f"training that wrote it had failed; take an earlier checkpoint, or download it again."
-            )
         if entry.form.name:
             report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
         if entry.theirs != (entry.ours,):
             report.renamed.append((", ".join(entry.theirs), entry.ours))
-    return tensors
+    return {entry.ours: tensor for entry, tensor in zip(entries, made, strict=True)}
+
+
+def _reader(stored: Stored, entries: Sequence[Entry]) -> Callable[[str], Tensor]:
+    """Reads a tensor by name; one of which several entries are made, a stack, by one thread and not for each anew."""
+    counts = Counter(name for entry in entries for name in entry.theirs)
+    kept, alone = functools.lru_cache(maxsize=LONGEST_ENTRY)(stored.tensor), threading.Lock()
+
+    def numbers(name: str) -> Tensor:
+        if counts[name] == 1:
+            return stored.tensor(name)
+        with alone:
+            return kept(name)
+
+    return numbers
+
+
+def _made(entry: Entry, numbers: Callable[[str], Tensor], report: LoadReport) -> Tensor:
+    """The model's tensor of one entry."""
+    try:
+        value = entry.form.read([numbers(name) for name in entry.theirs])
+    except (RuntimeError, IndexError) as error:
+        raise DataError(
+            f"{report.source}: {', '.join(entry.theirs)} cannot become {entry.ours} ({error}): the file is "
+            f"not of layout {report.layout}."
+        ) from error
+    value = (value.to(torch.float32) if value.is_floating_point() else value).contiguous()
+    if not _is_finite(value):
+        raise DataError(
+            f"{report.source}: {', '.join(entry.theirs)} has numbers that are infinite or not a number: the "
+            f"training that wrote it had failed; take an earlier checkpoint, or download it again."
+        )
+    return value
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from vitral.errors import DataError
+from vitral.weights.checksum import require_checksum
 from vitral.weights.stored.directory import members_of
 from vitral.weights.stored.npz import NpzFile
 from vitral.weights.stored.pickled import PickledFile
@@ -67,3 +68,15 @@ def open_stored(path: Path) -> Stored:
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and not headed:
         return PickledFile(path)
     return SafetensorsFile(path)
+
+
+def compared(stored: Stored, checksum: str) -> Stored:
+    """The same file, once it was compared with the checksum that was taken when it was written.
+
+    Raises:
+        DataError: it has changed since.
+    """
+    if isinstance(stored, SafetensorsFile):
+        return stored.compared(checksum)
+    require_checksum(stored.path, checksum)
+    return stored

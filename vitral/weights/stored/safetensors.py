@@ -1,8 +1,11 @@
 """Weights in a safetensors file: eight bytes of length, a header in JSON, then the numbers.
 
 The header is believed only after every claim in it was held against the file: known types, shapes that make the
-sizes, and offsets that cover the numbers without gap or overlap. Then each tensor is read into memory of its own; no
-part of the file stays mapped, so that a file that changes later changes no model.
+sizes, and offsets that cover the numbers without gap or overlap. Then each tensor is read into memory of its own.
+
+No part of the file stays mapped, though that would spare the copy, which is most of the time of a load. Written to
+in place, a mapped file changes the model that was made of it; cut off, it ends the process (SIGBUS), with a private
+mapping too, of which the kernel takes away even the pages that were copied. A server should survive both.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vitral.errors import DataError
+from vitral.weights.checksum import require_checksum
 from vitral.weights.stored.memory import fresh, no_truth_values, size_of, unlikely
 
 DTYPES = {
@@ -30,11 +34,6 @@ DTYPES = {
 LONGEST_HEADER = 10_000_000
 """Bytes. The format allows ten times as many, which as Python's objects would take gigabytes; thousands of tensors
 need one million."""
-
-MANY = 2 << 20
-"""Bytes of a tensor that is read by several threads."""
-
-THREADS = max(1, min(4, os.cpu_count() or 1))
 
 SLICE = 1 << 20
 """Bytes read at a time, which is a little faster than all at once."""
@@ -78,24 +77,33 @@ class SafetensorsFile:
         place = self._places[name]
         tensor, view = fresh(place.shape, place.dtype)
         try:
-            if len(view) < MANY:
-                self._fill(place.start, view)
-            else:  # most of the time goes into making fresh pages, which the kernel does for several threads at once
-                step = -(-len(view) // THREADS)
-                with ThreadPoolExecutor(THREADS) as pool:
-                    parts = [(place.start + at, view[at : at + step]) for at in range(0, len(view), step)]
-                    list(pool.map(self._fill, *zip(*parts, strict=True)))
-            if no_truth_values(tensor):
-                raise ValueError(f"{name} is of truth values and has others")
+            self._fill(place.start, view)
+            _require_truth_values(name, tensor)
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
         return tensor
 
+    def compared(self, expected: str) -> GivenOnce:
+        """All tensors, read while the file is compared with its checksum: what is compared is what is used.
+
+        Raises:
+            DataError: the checksum is another.
+        """
+        made = {name: fresh(place.shape, place.dtype) for name, place in self._places.items()}
+        require_checksum(self.path, expected, [(self._places[name].start, view) for name, (_, view) in made.items()])
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._require_unchanged(file)  # or its header is not the one that was believed
+            for name, (tensor, _) in made.items():
+                _require_truth_values(name, tensor)
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        return GivenOnce(self.path, {name: tensor for name, (tensor, _) in made.items()})
+
     def _fill(self, start: int, view: memoryview) -> None:
         """Read the file's bytes from `start` on into `view`."""
         with self.path.open("rb", buffering=0) as file:
-            if _state(file.fileno()) != self._state:
-                raise ValueError("it changed while it was read")
+            self._require_unchanged(file)
             file.seek(start)
             done = 0
             while done < len(view):
@@ -104,12 +112,36 @@ class SafetensorsFile:
                     raise ValueError("it ends too early")
                 done += count
 
+    def _require_unchanged(self, file: FileIO) -> None:
+        if _state(file.fileno()) != self._state:
+            raise ValueError("it changed while it was read")
+
     def _damaged(self, error: Exception) -> DataError:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         return DataError(
             f"{self.path} cannot be read as safetensors ({reason}): it is damaged, or of another kind; copy or "
             f"download it again."
         )
+
+
+class GivenOnce:
+    """Tensors that were read already, each to be asked for once; see `vitral.weights.stored.Stored`."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        self.path = path
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        self._tensors = tensors
+
+    def tensor(self, name: str) -> Tensor:
+        """The numbers of one tensor, which are not kept here any longer."""
+        return self._tensors.pop(name)
+
+
+def _require_truth_values(name: str, tensor: Tensor) -> None:
+    if no_truth_values(tensor):
+        raise ValueError(f"{name} is of truth values and has others")
 
 
 def _state(descriptor: int) -> tuple[int, ...]:
