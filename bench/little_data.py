@@ -40,6 +40,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "patches of pixels": {"model.name": "ViT-Ti/{patch}", "model.width": 256, "model.depth": 2, "model.mlp_dim": 512,
                           "model.num_heads": 4, "model.pool": "gap", "optimizer.learning_rate": 1e-3},
+    "1 block": {"model.depth": 1},
     "4 blocks": {"model.depth": 4},
     "no average": {"training.average": 0.0},
     "no smoothing": {"loss.label_smoothing": 0.0},
@@ -129,6 +130,8 @@ def run(words: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         result = start(plan("scratch-small", words), Path(folder) / "run", Screen(quiet=True))
+        if not result.finished:
+            raise SystemExit("stopped")
         return result.metrics, time.process_time() - began
 
 

@@ -191,7 +191,7 @@ def _as_vitral(network: nn.Module, path: str) -> Rival:
         return as_input(augment(pixels, np.random.default_rng(seed), config.augmentation, before))
 
     def as_input(pixels: np.ndarray) -> Tensor:
-        return normalise(torch.from_numpy(np.ascontiguousarray(pixels))[None], before.mean, before.std)[0]
+        return normalise(torch.from_numpy(pixels.copy())[None], before.mean, before.std)[0]
 
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]

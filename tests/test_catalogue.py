@@ -95,6 +95,7 @@ def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 def test_the_list_can_be_narrowed(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed(capsys) == list(VARIANTS)
     assert listed(capsys, "--family", "bit") == [name for name in VARIANTS if name.startswith("BiT-")]
+    assert listed(capsys, "hybrid") == listed(capsys, "--family", "hybrid") != []
     assert listed(capsys, "swin") == [name for name in VARIANTS if name.startswith("Swin-")]
     assert listed(capsys, "B/16", "--family", "vit") == ["ViT-B/16"]
 

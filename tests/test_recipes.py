@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vitral.cli import main
+from vitral.commands.recipes import computation
 from vitral.config import AugmentationConfig, Preprocessing, PretrainingConfig, RunConfig
 from vitral.models import configuration
 from vitral.overrides import values
@@ -25,30 +26,73 @@ def config(name: str) -> RunConfig:
     return made
 
 
-@pytest.mark.parametrize(
-    ("name", "epochs", "rate", "decay", "weight_decay", "dropout"),
-    [  # arXiv 2010.11929, Table 3
-        ("table3-jft-B/16", 7, 8e-4, "linear", 0.1, 0.0),
-        ("table3-jft-L/32", 7, 6e-4, "linear", 0.1, 0.0),
-        ("table3-jft-L/16", 14, 4e-4, "linear", 0.1, 0.0),
-        ("table3-jft-H/14", 14, 3e-4, "linear", 0.1, 0.0),
-        ("table3-i21k-B/32", 90, 1e-3, "linear", 0.03, 0.1),
-        ("table3-i21k-L/16", 90, 1e-3, "linear", 0.03, 0.1),
-        ("table3-imagenet-B/16", 300, 3e-3, "cosine", 0.3, 0.1),
-        ("table3-imagenet-L/32", 300, 3e-3, "cosine", 0.3, 0.1),
-    ],
-)
-def test_table_3(name: str, epochs: float, rate: float, decay: str, weight_decay: float, dropout: float) -> None:
+TABLE_3 = {
+    # arXiv 2010.11929: epochs, rate, decay, weight decay, dropout; fine-tuned on ImageNet in percent, exaFLOPs (Table 6)
+    "table3-jft-B/16": (7, 8e-4, "linear", 0.1, 0.0, "84.15", 224),
+    "table3-jft-B/32": (7, 8e-4, "linear", 0.1, 0.0, "80.73", 55),
+    "table3-jft-L/32": (7, 6e-4, "linear", 0.1, 0.0, "84.37", 196),
+    "table3-jft-L/16": (14, 4e-4, "linear", 0.1, 0.0, "87.12", 1567),
+    "table3-jft-H/14": (14, 3e-4, "linear", 0.1, 0.0, "88.08", 4262),
+    "table3-jft-R50x1": (7, 1e-3, "linear", 0.1, 0.0, "77.54", 50),
+    "table3-jft-R50x2": (7, 1e-3, "linear", 0.1, 0.0, "82.12", 199),
+    "table3-jft-R101x1": (7, 8e-4, "linear", 0.1, 0.0, "80.67", 96),
+    "table3-jft-R152x1": (7, 6e-4, "linear", 0.1, 0.0, "81.88", 141),
+    "table3-jft-R152x2": (7, 6e-4, "linear", 0.1, 0.0, "84.97", 563),
+    "table3-jft-R50+B/16": (7, 8e-4, "linear", 0.1, 0.0, "85.58", 274),
+    "table3-jft-R50+B/32": (7, 8e-4, "linear", 0.1, 0.0, "84.90", 106),
+    "table3-jft-R50+L/32": (7, 2e-4, "linear", 0.1, 0.0, "85.68", 246),
+    "table3-jft-R50+L/16": (14, 4e-4, "linear", 0.1, 0.0, "87.12", 1668),
+    "table3-i21k-B/16": (90, 1e-3, "linear", 0.03, 0.1, "83.97", None),
+    "table3-i21k-B/32": (90, 1e-3, "linear", 0.03, 0.1, "81.28", None),
+    "table3-i21k-L/16": (90, 1e-3, "linear", 0.03, 0.1, "85.15", None),
+    "table3-i21k-L/32": (90, 1e-3, "linear", 0.03, 0.1, "80.99", None),
+    "table3-imagenet-B/16": (300, 3e-3, "cosine", 0.3, 0.1, "77.91", None),
+    "table3-imagenet-B/32": (300, 3e-3, "cosine", 0.3, 0.1, "73.38", None),
+    "table3-imagenet-L/16": (300, 3e-3, "cosine", 0.3, 0.1, "76.53", None),
+    "table3-imagenet-L/32": (300, 3e-3, "cosine", 0.3, 0.1, "71.16", None),
+}
+
+
+def test_every_row_of_table_3_is_there() -> None:
+    assert {name for name in RECIPES if name.startswith("table3-")} == TABLE_3.keys()
+
+
+@pytest.mark.parametrize("name", TABLE_3)
+def test_table_3(name: str) -> None:
+    epochs, rate, decay, weight_decay, dropout, score, _ = TABLE_3[name]
     made = config(name)
     assert made.training.batch_size == 4096
     assert str(made.schedule.warmup) == "10000 steps"
     assert str(made.schedule.duration) == f"{epochs} epochs"
     assert (made.optimizer.learning_rate, made.schedule.decay) == (rate, decay)
-    assert (made.optimizer.weight_decay, made.model.dropout) == (weight_decay, dropout)
+    assert (made.optimizer.weight_decay, made.model.dropout or 0.0) == (weight_decay, dropout)
     assert (made.optimizer.beta1, made.optimizer.beta2) == (0.9, 0.999)
     assert made.optimizer.clip_norm == (1.0 if "imagenet" in name else 0.0)
     assert (made.loss.name, made.loss.label_smoothing, made.model.head_bias) == ("sigmoid", 0.0, -10.0)
-    assert made.model.representation_size == configuration(str(made.model.name)).width
+    transformer = "ViT" in str(made.model.name)
+    assert made.model.representation_size == (configuration(str(made.model.name)).width if transformer else None)
+    assert f"ImageNet {score} %" in RECIPES[name].expected
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE_3.items() if row[-1]])
+def test_what_a_run_computes_is_what_table_6_says(name: str) -> None:
+    compute = computation(RECIPES[name])
+    assert compute is not None
+    assert compute[0] / 1e18 == pytest.approx(TABLE_3[name][-1], rel=0.045)
+    assert f"{TABLE_3[name][-1]:,} exaFLOPs (Table 6)" in RECIPES[name].cost
+
+
+def test_costs_are_those_of_table_2(capsys: pytest.CaptureFixture[str]) -> None:
+    days = {"table3-jft-H/14": "2.5k", "table3-jft-L/16": "0.68k", "table3-i21k-L/16": "0.23k", "bit-L": "9.9k"}
+    for name, cost in days.items():
+        assert f"{cost} TPUv3-core-days" in RECIPES[name].cost
+    assert main(["recipes", "plain-S/16-90ep"]) == 0
+    said = capsys.readouterr().out
+    assert "6 to 7 hours on a TPUv3-8" in said
+    compute = computation(RECIPES["plain-S/16-90ep"])
+    assert compute is not None
+    assert compute[0] == pytest.approx(6 * 4.61e9 * 90 * 1_281_167, rel=0.01)  # S/16 has 4.61 G multiplications
+    assert f"{compute[0] / 1e18:.3g} exaFLOPs" in said
 
 
 @pytest.mark.parametrize(
@@ -160,6 +204,59 @@ def test_deit(name: str, rate: float, weight_decay: float, epochs: int, batch_si
         assert made.preprocessing.crop == (int(name[-3:]),) * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels", "rate", "epochs", "weight_decay", "stochastic_depth"),
+    [  # the commands of README_revenge.md
+        ("deit3-S/16", 224, 4e-3, 800, 0.05, 0.05), ("deit3-B/16", 192, 3e-3, 800, 0.05, 0.2),
+        ("deit3-L/16", 192, 3e-3, 800, 0.05, 0.45), ("deit3-H/14", 160, 3e-3, 800, 0.05, 0.6),
+        ("deit3-i21k-S/16", 224, 1e-3, 240, 0.02, 0.05), ("deit3-i21k-B/16", 224, 1e-3, 240, 0.02, 0.1),
+        ("deit3-i21k-L/16", 224, 1e-3, 240, 0.02, 0.3), ("deit3-i21k-H/14", 128, 1e-3, 90, 0.02, 0.5),
+        ("deit3-i21k-finetune-S/16", 224, 3e-4, 50, 0.02, 0.05), ("deit3-i21k-finetune-B/16", 224, 3e-4, 50, 0.02, 0.15),
+        ("deit3-i21k-finetune-L/16", 224, 3e-4, 50, 0.02, 0.4), ("deit3-i21k-finetune-H/14", 224, 3e-4, 50, 0.02, 0.45),
+    ],
+)  # fmt: skip
+def test_deit_3_is_by_lamb(
+    name: str, pixels: int, rate: float, epochs: int, weight_decay: float, stochastic_depth: float
+) -> None:
+    made, on_imagenet = config(name), "i21k" not in name
+    assert (made.preprocessing.crop, made.preprocessing.resize) == ((pixels, pixels), pixels)
+    assert (made.optimizer.name, made.optimizer.learning_rate, made.optimizer.clip_norm) == ("lamb", rate, 1.0)
+    assert (made.optimizer.weight_decay, made.model.stochastic_depth) == (weight_decay, stochastic_depth)
+    assert (str(made.schedule.duration), str(made.schedule.warmup)) == (f"{epochs} epochs", "5 epochs")
+    assert rate * made.schedule.final == pytest.approx(1e-5)
+    assert made.training.batch_size == 2048
+    varied = made.augmentation
+    assert (varied.three_augment, varied.colour_jitter, varied.erasing, varied.cutmix) == (True, 0.3, 0.0, 1.0)
+    assert (varied.repeats, varied.mixup) == ((3, 0.8) if on_imagenet else (1, 0.0))
+    assert (varied.crop, varied.padding) == (("inception", 0) if on_imagenet else ("resize-random", 4))
+    assert (made.loss.name, made.loss.label_smoothing) == (("bce", 0.0) if on_imagenet else ("softmax", 0.1))
+
+
+@pytest.mark.parametrize("size", ["Ti", "S", "B"])
+def test_deit_learns_from_its_teacher_half_and_half(size: str) -> None:
+    made, alone = config(f"deit-distilled-{size}/16"), config(f"deit-{size}/16")
+    assert (made.distillation.kind, made.distillation.alpha) == ("hard", 0.5)
+    assert "regnety_160" in str(made.distillation.teacher)
+    assert made.augmentation == alone.augmentation
+    assert alone.augmentation.repeats == 3
+    assert (made.optimizer, made.schedule, made.loss) == (alone.optimizer, alone.schedule, alone.loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "drops"),
+    [("bit-S", 90, (30, 60, 80)), ("bit-M", 90, (30, 60, 80)), ("bit-L", 40, (10, 23, 30, 37))],
+)  # section 3.1 of arXiv 1912.11370
+def test_bit_is_trained_in_steps(name: str, epochs: int, drops: tuple[int, ...]) -> None:
+    made, pictures = config(name), RECIPES[name].pictures
+    assert pictures is not None
+    schedule = Schedule.build(made.schedule, 4096, pictures)
+    assert (str(made.schedule.duration), schedule.warmup) == (f"{epochs} epochs", 5_000)
+    assert schedule.drops == tuple(round(drop * schedule.total / epochs) for drop in drops)
+    assert made.optimizer.learning_rate == pytest.approx(0.03 * 4096 / 256)
+    assert (made.optimizer.name, made.optimizer.weight_decay, made.optimizer.momentum) == ("sgd", 1e-4, 0.9)
+    assert (made.loss.name, made.training.batch_size, made.augmentation.mixup) == ("sigmoid", 4096, 0.0)
+
+
 def test_imagenet_at_batch_4096_takes_the_papers_number_of_steps() -> None:
     schedule = Schedule.build(config("table3-imagenet-B/16").schedule, 4096, 1_281_167)
     assert schedule.total == pytest.approx(93_800, rel=0.002)
@@ -170,8 +267,8 @@ def test_every_recipe_describes_a_model_that_can_be_built(name: str) -> None:
     made = FIXED[name]
     if made.model.name is not None:
         built, published = model_config(made, 1000), configuration(made.model.name)
-        for field in ("width", "depth", "mlp_dim", "num_heads", "patch_size"):
-            assert getattr(built, field) == getattr(published, field)
+        for field in ("width", "depth", "mlp_dim", "num_heads", "patch_size", "blocks", "width_factor"):
+            assert getattr(built, field, None) == getattr(published, field, None)
 
 
 @pytest.mark.parametrize("pictures", [5, 100, 1293, 5000, 50_000])

@@ -29,7 +29,7 @@ VERBS = {
     "compare": "is one model better than another, or was it luck?",
     "probe": "how good are a model's features on other pictures, without training it?",
     "speed": "how fast is a model here, and how much memory does it take?",
-    "benchmark": "VTAB-1k's 19 tasks, or the papers' transfer sets, beside the published numbers",
+    "benchmark": "the papers' tasks and questions again, beside the published numbers",
     "predict": "classify pictures",
     "inspect": "look into a model: where its answers come from, what its layers do",
     "serve": "answer over HTTP: a page for people, an interface for programs",

@@ -205,7 +205,7 @@ class AugmentationConfig:
 
     Sources: Inception crop of arXiv 1409.4842 (area uniform, where the authors' TensorFlow kernel draws the height
     uniformly; resized with antialiasing, theirs without); RandAugment and Mixup strengths as in arXiv
-    2106.10270, section 3; CutMix arXiv 1905.04899; random erasing arXiv 1708.04896.
+    2106.10270, section 3; CutMix arXiv 1905.04899; random erasing arXiv 1708.04896; 3-Augment arXiv 2204.07118.
     """
 
     crop: Annotated[
@@ -216,8 +216,15 @@ class AugmentationConfig:
     resize: Annotated[
         int | Size | None, "of resize-random, as that of the preprocessing; default: the same as in evaluation"
     ] = None
-    padding: Annotated[int, "zero pixels added to each side before a resize-random cut"] = 0
+    padding: Annotated[int, "pixels added to each side before a resize-random cut"] = 0
+    padding_mode: Annotated[Literal["zero", "reflect"], "what the padding shows: black, or the picture mirrored"] = (
+        "zero"
+    )
     flip: Annotated[bool, "mirror half of the pictures left to right"] = True
+    repeats: Annotated[
+        int, "views of a picture that follow each other, so that an epoch holds fewer pictures (arXiv 2012.12877: 3)"
+    ] = 1
+    three_augment: Annotated[bool, "make each picture grey, solarized or blurred, one of the three (3-Augment)"] = False
     check_flip: Annotated[
         bool, "with first_look: mirror none where the held-out pictures are other classes once they are mirrored"
     ] = False
@@ -237,6 +244,7 @@ class AugmentationConfig:
             "augmentation.resize goes with --augmentation.crop resize-random: add that, or leave it out.",
         )
         require(0 <= self.padding <= 1024, f"padding must be 0 to 1024 pixels, not {self.padding}")
+        require(1 <= self.repeats <= 64, f"repeats must be 1 to 64, not {self.repeats}")
         require(
             0 <= self.randaugment_layers <= 16,
             f"randaugment_layers must be 0 to 16, not {self.randaugment_layers}",
@@ -253,7 +261,14 @@ class AugmentationConfig:
     @property
     def is_off(self) -> bool:
         """Whether a training picture looks the same every time, as in evaluation."""
-        others = (self.randaugment_layers, self.colour_jitter, self.erasing, self.mixup, self.cutmix)
+        others = (
+            self.randaugment_layers,
+            self.colour_jitter,
+            self.erasing,
+            self.mixup,
+            self.cutmix,
+            self.three_augment,
+        )
         return self.crop == "none" and not self.flip and not any(others)
 
 
@@ -262,14 +277,17 @@ class OptimizerConfig:
     """Which update, with which strength."""
 
     name: Annotated[
-        Literal["adam", "adamw", "sgd", "lbfgs"],
-        "adam and sgd take no weight decay; lbfgs solves the head alone to the end, trying one decay after the other",
+        Literal["adam", "adamw", "lamb", "sgd", "lbfgs"],
+        "adam takes no weight decay; lbfgs solves the head alone to the end, trying one decay after the other",
     ] = "adamw"
     learning_rate: Annotated[float, "peak, reached after the warm-up"] = 1e-3
-    weight_decay: Annotated[float, "decoupled, multiplied by the learning rate; matrices and kernels only"] = 0.0
+    weight_decay: Annotated[
+        float,
+        "decoupled, multiplied by the learning rate; of sgd a part of the gradient (L2); matrices and kernels only",
+    ] = 0.0
     momentum: Annotated[float, "of sgd"] = 0.9
-    beta1: Annotated[float, "of adam and adamw"] = 0.9
-    beta2: Annotated[float, "of adam and adamw"] = 0.999
+    beta1: Annotated[float, "of adam, adamw and lamb"] = 0.9
+    beta2: Annotated[float, "of adam, adamw and lamb"] = 0.999
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
     find_rate: Annotated[bool, "find the learning rate before the run, by a range test of rising rates"] = False
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
@@ -278,8 +296,8 @@ class OptimizerConfig:
         require(0 < self.learning_rate <= 1000, f"learning_rate must be above 0, not {self.learning_rate:g}")
         require(0 <= self.weight_decay <= 100, f"weight_decay must be 0 or more, not {self.weight_decay:g}")
         require(
-            self.weight_decay == 0 or self.name == "adamw",
-            f"weight_decay {self.weight_decay:g} needs optimizer adamw: {self.name} as in the papers has none.",
+            self.weight_decay == 0 or self.name in ("adamw", "lamb", "sgd"),
+            f"weight_decay {self.weight_decay:g} needs optimizer adamw, lamb or sgd: {self.name} has none.",
         )
         for name in ("momentum", "beta1", "beta2"):
             value = getattr(self, name)
@@ -288,26 +306,73 @@ class OptimizerConfig:
         require(0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}")
 
 
+def sizes_by_share(words: tuple[str, ...]) -> tuple[tuple[Size, float], ...]:
+    """The sizes of training pictures and the share of the run until which each holds, of "96:0.5" or "96x128:0.5".
+
+    Raises:
+        UsageError: another form, or shares that do not rise between 0 and 1.
+    """
+    found = []
+    for word in words:
+        match = re.fullmatch(r"\s*(\d{1,5})(?:x(\d{1,5}))?\s*:\s*([0-9.]+)\s*", word)
+        try:
+            share = float(match[3]) if match else 0.0
+        except ValueError:
+            share = 0.0
+        if match is None or not 0 < share < 1:
+            raise UsageError(
+                f"cannot read {word!r} of a progressive resolution: write SIZE:SHARE with a share of the run between 0 "
+                "and 1, like 96:0.5,128:0.8."
+            )
+        found.append(((int(match[1]), int(match[2] or match[1])), share))
+    shares = [share for _, share in found]
+    require(
+        shares == sorted(set(shares)),
+        f"the shares of a progressive resolution must rise, as in 96:0.5,128:0.8, not {', '.join(words)}.",
+    )
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class ScheduleConfig:
     """How long, and how the learning rate moves."""
 
     duration: Annotated[Duration, "of the whole run, like '10 epochs' or '500 steps'"] = Duration(10, "epochs")
     warmup: Annotated[Duration, "the learning rate rises linearly from 0 over this long"] = Duration(0, "steps")
-    decay: Annotated[Literal["cosine", "linear", "rsqrt", "constant", "step"], "shape after the warm-up"] = "cosine"
-    final: Annotated[float, "learning rate at the end, as a share of the peak (cosine and linear)"] = 0.0
+    decay: Annotated[
+        Literal["cosine", "linear", "rsqrt", "constant", "step", "wsd"],
+        "shape after the warm-up; wsd: stable at the peak, then down over the cooldown as 1 - sqrt (arXiv 2405.18392)",
+    ] = "cosine"
+    final: Annotated[float, "learning rate at the end, as a share of the peak (cosine, linear and wsd)"] = 0.0
     timescale: Annotated[Duration, "of rsqrt: the rate is proportional to 1/sqrt(1 + steps after warm-up / this)"] = (
         Duration(10_000, "steps")
     )
-    cooldown: Annotated[Duration, "of rsqrt and constant: the last part goes linearly to 0"] = Duration(0, "steps")
+    cooldown: Annotated[Duration, "of rsqrt, constant (linearly to 0) and wsd: how long the last part falls"] = (
+        Duration(0, "steps")
+    )
     drops: Annotated[
         tuple[float, ...], "of step: shares of the run, like 0.3,0.6,0.9, after each of which the rate is a tenth"
     ] = ()
     head_first: Annotated[
         Duration, "at first only the head learns, at the peak rate, over this long (arXiv 2202.10054)"
     ] = Duration(0, "steps")
+    resolution: Annotated[
+        tuple[str, ...],
+        "training pictures grow: sizes and the share of the run until which each holds, like 96:0.5,128:0.8; then, and "
+        "in evaluation, the image size",
+    ] = ()
 
     def __post_init__(self) -> None:
+        sizes_by_share(self.resolution)
+        require(
+            bool(self.cooldown.amount) <= (self.decay in ("rsqrt", "constant", "wsd")),
+            f"cooldown is the end of rsqrt, constant and wsd, not of {self.decay}: leave it out, or change "
+            "--schedule.decay.",
+        )
+        require(
+            self.decay != "wsd" or self.cooldown.amount > 0,
+            "decay wsd needs its last part: add --schedule.cooldown, like '20 epochs'; a fifth of the run is usual.",
+        )
         require(
             all(0 < drop < 1 for drop in self.drops) and list(self.drops) == sorted(set(self.drops)),
             f"drops must be rising shares of the run between 0 and 1, not {', '.join(map(str, self.drops))}",
@@ -325,9 +390,10 @@ class ScheduleConfig:
 class LossConfig:
     """What is minimised."""
 
-    name: Annotated[Literal["softmax", "sigmoid"], "cross-entropy over classes, or one yes/no question per class"] = (
-        "softmax"
-    )
+    name: Annotated[
+        Literal["softmax", "sigmoid", "bce"],
+        "cross-entropy over classes; one yes/no question per class, their sum; or their mean (bce: as DeiT III)",
+    ] = "softmax"
     label_smoothing: Annotated[float, "share of the target spread over all classes"] = 0.0
     class_weights: Annotated[
         tuple[str, ...],
@@ -351,6 +417,14 @@ class DistillationConfig:
     ] = "none"
     alpha: Annotated[float, "share of the teacher in the loss (the paper: 0.5 hard, 0.1 soft)"] = 0.5
     temperature: Annotated[float, "of soft: scores are divided by it (the paper: 3)"] = 3.0
+    classes: Annotated[
+        Literal["by-name", "in-order"],
+        "how the teacher's classes are matched: by their names, or trusted to be ours in our order (for one that names "
+        "none)",
+    ] = "by-name"
+    digest: Annotated[
+        str | None, "of the teacher's weights, preprocessing and classes: another one is refused (filled in)"
+    ] = None
 
     def __post_init__(self) -> None:
         require(0 <= self.alpha <= 1, f"alpha must be 0 to 1, not {self.alpha:g}")
@@ -506,7 +580,7 @@ class RunConfig:
             self._require_no_labels()
             return
         require(
-            not self.data.multi_label or self.loss.name == "sigmoid",
+            not self.data.multi_label or self.loss.name in ("sigmoid", "bce"),
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
         )
         require(
@@ -523,6 +597,18 @@ class RunConfig:
             self.training.metric in (None, *fitting),
             f"with {'several labels' if self.data.multi_label else 'one label'} per picture, training.metric is one of "
             f"{', '.join(fitting)}, not {self.training.metric}",
+        )
+        require(
+            not (self.augmentation.three_augment and self.runtime.augment_on == "device"),
+            "3-Augment blurs on the host, as its authors do: leave --runtime.augment-on device out.",
+        )
+        require(
+            self.augmentation.repeats == 1 or not self.data.balance,
+            "balance has an order of its own: leave --augmentation.repeats or --data.balance out.",
+        )
+        require(
+            not self.schedule.resolution or self.optimizer.name != "lbfgs",
+            "optimizer lbfgs sees each picture once, at one size: leave --progressive-resolution out.",
         )
         require(
             not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),

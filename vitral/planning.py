@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vitral import teacher
 from vitral.config import DataConfig, RunConfig
 from vitral.data.decode import decode
 from vitral.datasets import read as read_pictures
@@ -21,7 +22,7 @@ from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
 from vitral.registry import look_up
-from vitral.serving.predictor import choose_device
+from vitral.serving.predictor import Model, choose_device
 from vitral.weights import Pretrained, read
 
 OVERLAP_LIMIT = 200_000
@@ -40,7 +41,7 @@ SAMPLE = 32
 @dataclass(frozen=True)
 class Plan:
     """A run before it starts: complete configuration, its data and weights, what was decided and why, and what is
-    `known` of the model beforehand, which goes into its metrics."""
+    `known` of the model beforehand, which goes into its metrics; and the `teacher` whose answers it learns."""
 
     config: RunConfig
     dataset: Dataset
@@ -48,6 +49,7 @@ class Plan:
     decisions: tuple[str, ...]
     warnings: tuple[str, ...]
     known: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Model | None = None
 
 
 def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) -> Plan:
@@ -63,6 +65,7 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
     """
     chosen = look_up("recipe", recipe, RECIPES, "vitral recipes")
     base = chosen.config or RunConfig()
+    words = _completed(words)
     # Rules between sections (several labels need the sigmoid loss) are judged on the final values only, so each
     # section that is needed early is read by itself.
     data = override(base.data, _section(words, "data."))
@@ -91,10 +94,14 @@ def plan(recipe: str, words: Mapping[str, Any], dataset: Dataset | None = None) 
         raise UsageError(
             "training.patience looks at validation pictures, and there are none: hold some out, or drop it."
         )
+    taught = None
+    if config.distillation.teacher is not None:
+        taught, digest = teacher.find(config.distillation, dataset.classes)
+        config = override(config, {"distillation.digest": digest})
     problems = list(dataset.warnings)
     if sum(len(split) for split in dataset.splits.values()) <= OVERLAP_LIMIT:
         problems += describe_overlaps(dataset.splits)
-    return Plan(config, dataset, pretrained, (*dataset.notes, *decisions), tuple(problems))
+    return Plan(config, dataset, pretrained, (*dataset.notes, *decisions), tuple(problems), teacher=taught)
 
 
 def model_config(config: RunConfig, classes: int) -> Configuration:
@@ -164,6 +171,31 @@ def describe_overlaps(splits: Mapping[str, Split]) -> list[str]:
         f"pairs of byte for byte equal pictures in different splits: {count} ({first}), so measured accuracy "
         f"is too good: `vitral data check --json` lists them all."
     ]
+
+
+def _completed(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The words with what goes without saying: a teacher is asked for its likeliest class, as DeiT's is; a progressive
+    resolution may end with the image size.
+
+    Raises:
+        UsageError: it ends with another size than the one that is named.
+    """
+    made = dict(words)
+    if made.get("distillation.teacher") not in (None, "none"):
+        made.setdefault("distillation.kind", "hard")
+        made.setdefault("distillation.classes", "by-name")  # a recipe may trust the order of its own teacher's
+    stages = made.get("schedule.resolution", ())
+    stages = tuple(part.strip() for part in stages.split(",")) if isinstance(stages, str) else tuple(stages)
+    if stages and ":" not in stages[-1]:
+        size = override(RunConfig().model, {"image_size": stages[-1]}).image_size
+        named = override(RunConfig().model, {"image_size": made.get("model.image_size", size)}).image_size
+        if named != size:
+            raise UsageError(
+                f"--progressive-resolution ends with {stages[-1]}, but --image-size says {named[0]}x{named[1]}: they "  # type: ignore[index]
+                "are the same size, so give one of them."
+            )
+        made |= {"model.image_size": size, "schedule.resolution": stages[:-1]}
+    return made
 
 
 def _ask(

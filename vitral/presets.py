@@ -131,8 +131,8 @@ def _scratch_network(facts: Facts) -> tuple[Size, ModelConfig, list[Decision]]:
     tokens = -(-size[0] // token) * -(-size[1] // token)
     layers, blocks = (6, 2) if facts.pictures < MANY else (10, 4)
     reason = (
-        f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, brought to {tokens} tokens by a "
-        "small residual network, since early convolutions learn faster from little data than patches"
+        f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, of which convolutions make "
+        f"{tokens} tokens, since from few pictures these learn more than patches do"
     )
     behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {layers} convolutions"
     model = ModelConfig(name=f"Compact-R{layers}/{token}", stochastic_depth=0.05)

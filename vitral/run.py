@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from vitral import frozen, pretraining
+from vitral import teacher as teachers
 from vitral.config import RunConfig
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset
@@ -40,11 +41,11 @@ from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average
-from vitral.training.distillation import Teacher
 from vitral.training.head_first import HeadFirst
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Cadence, Progress, train
 from vitral.training.optimizer import build_optimizer, freeze, parameter_groups
+from vitral.training.resolution import require_sizes
 from vitral.training.schedule import Schedule
 from vitral.trials import RANGE_TEST, try_out
 from vitral.weights import build
@@ -156,15 +157,22 @@ def _prepared(
         screen.decide(sentence)
     if config.lora.rank:
         screen.decide(lora.adapt(network, config.lora, config.training.seed))
-    teacher = _teacher(plan, device, screen)
+    teacher = None
+    if plan.teacher is not None:
+        teacher = teachers.teacher(plan.teacher, config.distillation, config.preprocessing, dataset.classes, device)
+        screen.decide(teachers.said(plan.teacher, config.distillation, config.preprocessing))
     save: Callable[[Any], None] = partial(_save, folder=folder, plan=plan)
     forward: Any = network if teacher is None else lambda images: network.both_scores(network.encode(images))
     kind: Any = Session
     if not config.pretraining.is_off:
         kind, save = pretraining.PretrainingSession, partial(pretraining.save, folder=folder, plan=plan)
+        if config.schedule.resolution:
+            raise UsageError("learning without labels takes one size: leave --progressive-resolution out.")
     elif frozen.applies(config, network):
         screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
         forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)
+        if config.schedule.resolution:
+            raise UsageError("unvaried pictures are seen once, at one size: leave --progressive-resolution out.")
     progress = _progress(network, config)
     schedule = Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN]))
     session = kind(
@@ -182,6 +190,9 @@ def _prepared(
         discard=lambda: progress.optimizer.zero_grad(set_to_none=True),
         head_first=HeadFirst(network, schedule.head_first) if schedule.head_first else None,
     )
+    if config.schedule.resolution:
+        require_sizes(network, session.resolution)
+        screen.decide(session.resolution.said(session.cadence.total))
     return progress, session, schedule
 
 
@@ -248,30 +259,6 @@ def _network(plan: Plan, screen: Screen) -> Any:
     return network
 
 
-def _teacher(plan: Plan, device: torch.device, screen: Screen) -> Teacher | None:
-    """The model whose answers are learned, where there is one; it must know all our classes by their names."""
-    config, classes = plan.config, plan.dataset.classes
-    if config.distillation.teacher is None:
-        return None
-    model = load(config.distillation.teacher, str(device))
-    if not model.named or len(set(model.classes)) < len(model.classes):
-        kind = "gives several classes the same name" if model.named else "names no classes"
-        raise UsageError(
-            f"the teacher {config.distillation.teacher} {kind}, so its answers cannot be matched: name a model with "
-            "--distillation.teacher that gives each class a name of its own."
-        )
-    missing = [name for name in classes if name not in model.classes]
-    if missing:
-        raise UsageError(
-            f"the teacher does not know {len(missing)} of the {len(classes)} classes ({', '.join(missing[:3])}"
-            f"{' ...' * (len(missing) > 3)}): name a model with --distillation.teacher that was trained on them."
-        )
-    kind, alpha = config.distillation.kind, config.distillation.alpha
-    screen.decide(f"learning from the answers of {config.distillation.teacher} ({kind}), {alpha:.0%} of the loss")
-    columns = torch.tensor([model.classes.index(name) for name in classes], device=device)
-    return Teacher(model.network, config.preprocessing, model.preprocessing, columns)
-
-
 def _progress(network: Network, config: RunConfig) -> Progress:
     groups = parameter_groups(network.named_parameters(), config.optimizer, network.layer_index, network.num_layers - 1)
     average = Average(network, config.training.average) if config.training.average else None
@@ -300,7 +287,7 @@ def _frozen(names: list[str]) -> list[str]:
 
 
 def _descriptions(plan: Plan) -> dict[str, str]:
-    known = plan.pretrained.described.descriptions if plan.pretrained else {}
+    known = {**plan.dataset.descriptions, **(plan.pretrained.described.descriptions if plan.pretrained else {})}
     return {name: known[name] for name in plan.dataset.classes if name in known}
 
 

@@ -180,7 +180,7 @@ def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_conf
         old_classes = list(old_data["classes"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder} holds a run that cannot be read ({error}): name another with --out.") from error
-    changed = differences(before, config, but=MAY_CHANGE)
+    changed = differences(before, config, but=(*MAY_CHANGE, *_of_the_teacher(before, config)))
     if old_classes != data["classes"]:
         changed.append(f"classes: {len(old_classes)} -> {len(data['classes'])}, or renamed")
     for name, split in data["splits"].items():
@@ -191,6 +191,15 @@ def require_same(config: RunConfig, data: dict[str, Any], folder: Path, old_conf
             f"{folder} holds a run that was started differently ({'; '.join(changed)}): "
             f"start afresh with --out ANOTHER_FOLDER, or give the same options to go on."
         )
+
+
+def _of_the_teacher(before: RunConfig, config: RunConfig) -> tuple[str, ...]:
+    """A teacher may have moved, if its digest says that it is the same; one that was written down without a digest is
+    known by its name."""
+    old, new = before.distillation, config.distillation
+    if old.digest is None:
+        return ("distillation.digest",) if old.teacher == new.teacher else ()
+    return ("distillation.teacher",) if old.digest == new.digest else ()
 
 
 def _environment(plan: Plan, command: tuple[str, ...]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,36 +13,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitral.config import RunConfig
+from vitral.config import RunConfig, Size
 from vitral.console import Screen, duration_words
 from vitral.data import batched
 from vitral.data.balance import BalancedOrder
-from vitral.data.cache import Cache, Disk, Memory
 from vitral.data.choices import drawn
-from vitral.data.loader import Batch, Ids, batches
+from vitral.data.loader import Batch, Ids, Make, batches
 from vitral.data.mixing import mix
-from vitral.data.order import sample_ids
+from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
-from vitral.data.random_streams import batch_generator, sample_generator, step_seed
+from vitral.data.random_streams import batch_generator, borrowed_generator, step_seed
 from vitral.data.reading import Opened, Reader
 from vitral.data.transforms import vary
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import cores, evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
+from vitral.keeping import build_cache, put_away
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
-from vitral.training import checkpoint, lora, memory
+from vitral.training import checkpoint, lora, memory, sparse
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
 from vitral.training.limits import WORDS, Work, limit
 from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
+from vitral.training.resolution import Resolution, at_size
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
+
+TELLING = 200 * 10**6
+"""Bytes from which a step's memory is worth a sentence: below, what else a process does hides it."""
 
 
 @dataclass
@@ -75,72 +78,64 @@ class Session:
         self.board = TensorBoard(self.folder / "tensorboard") if self.config.runtime.tensorboard else None
         self.train_split = self.dataset.splits[TRAIN]
         weights = class_weights(self.config.loss.class_weights, self.dataset.classes, self.train_split.labels)
-        self.loss_of = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.sparse = sparse.applies(self.config.loss, len(self.dataset.classes))
+        dense: Any = build_loss(self.config.loss, None if weights is None else weights.to(self.device))
+        self.loss_of = sparse.LOSSES[self.config.loss.name] if self.sparse else dense
         self.distil = build_distillation(self.config.distillation)
+        self.resolution = Resolution.build(
+            self.config.schedule.resolution, self.cadence.total, self.config.preprocessing.crop
+        )
         self.skipped: set[str] = {record["path"] for record in JsonLines(self.folder / "unreadable.jsonl").read()}
         self.speed, self.recent, self.work = Speed(), Speed(), Work()
         self.failed_saves = 0
         self.last_line = self.limit = ""
         self.reader: Reader | None = None
+        self.expected: tuple[int, memory.Peak] | None = None
 
     # Data ----------------------------------------------------------------------------------------
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        runtime, data = self.config.runtime, self.config.data
+        runtime, data, ids = self.config.runtime, self.config.data, self.ids(step)
         if self.reader is None:
-            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, self._cache(), self.work.note)
-        crop = self.config.preprocessing.crop
-        return batches(self.ids(step), self._make, crop, threads(runtime.workers), runtime.prefetch)
-
-    def _cache(self) -> Cache | None:
-        """What `runtime` asks for; says so."""
-        runtime = self.config.runtime
-        if runtime.cache == "none":
-            return None
-        asked = None if runtime.cache_size is None else int(runtime.cache_size * 1e9)
-        if runtime.cache == "ram":
-            size = asked or (memory.free_bytes(torch.device("cpu")) or 8 * 10**9) // 4
-            kept: Cache = Memory(runtime.cache_of, size)
-        else:
-            folder = Path(runtime.cache_folder or self.folder / "cache")
-            size = asked or shutil.disk_usage(folder if folder.exists() else self.folder).free // 2
-            kept = Disk(runtime.cache_of, size, folder, self.config.data.shrink, runtime.cache_folder is None)
-        where = "memory" if runtime.cache == "ram" else str(kept.folder)  # type: ignore[attr-defined]
-        self.screen.decide(f"{runtime.cache_of} of training pictures are kept in {where}, up to {size / 1e9:,.1f} GB")
-        return kept
+            cache = build_cache(runtime, data.shrink, self.folder, self.screen)
+            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, cache, self.work.note)
+        for size, steps in self.resolution.parts(step):
+            part = itertools.islice(ids, steps)
+            yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
 
     def put_away(self, done: bool) -> None:
-        """Say what the cache held, and take away what only this run needed; `done` is false if it will go on."""
-        cache = self.reader.cache if self.reader else None
-        if cache is None:
-            return
-        failure = getattr(cache, "failure", None)
-        if failure:
-            self.screen.warn(f"pictures could no longer be kept ({failure}); they were read again instead.")
-        share = f"{cache.pictures:,} of {len(self.train_split):,} pictures" if done else f"{cache.pictures:,} pictures"
-        full = ": it was full, and --runtime.cache-size gives it more" * cache.full
-        self.screen.decide(f"the cache kept {share} in {cache.bytes / 1e9:,.2f} GB{full}")
-        cache.close(done)
+        """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
+        if self.reader is not None and self.reader.cache is not None:
+            put_away(self.reader.cache, len(self.train_split), done, self.screen)
 
     def ids(self, step: int) -> Iterator[Ids]:
         """Epochs and sample ids of every batch from `step` on."""
         size, seed, balance = self.config.training.batch_size, self.config.training.seed, self.config.data.balance
         order = BalancedOrder([own[0] for own in self.train_split.labels], balance, seed) if balance else None
         for start in itertools.count(step * size, size):
-            yield order.sample_ids(start, size) if order else sample_ids(start, size, len(self.train_split), seed)
+            yield (
+                order.sample_ids(start, size)
+                if order
+                else repeated_ids(start, size, len(self.train_split), seed, self.config.augmentation.repeats)
+            )
 
-    def _make(self, epoch: int, sample: int) -> Any:
-        config, rng = self.config, sample_generator(self.config.training.seed, epoch, sample)
+    def _make_at(self, size: Size) -> Make:
+        """What makes a training picture of this size, varied or with the choices for it."""
+        seed, on_device = self.config.training.seed, self.config.runtime.augment_on == "device"
+        preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
 
-        def varied(picture: Opened) -> Any:
-            pixels = picture.cut(rng, config.augmentation, config.preprocessing)
-            if config.runtime.augment_on == "device":
-                return pixels, drawn(config.preprocessing.crop, rng, config.augmentation)
-            return vary(pixels, rng, config.augmentation)
+        def make(epoch: int, sample: int) -> Any:
+            rng = borrowed_generator(seed, epoch, sample)
 
-        assert self.reader is not None
-        return self.reader.make(self.train_split.sources[sample], varied)
+            def varied(picture: Opened) -> Any:
+                pixels = picture.cut(rng, augmentation, preprocessing)
+                return (pixels, drawn(size, rng, augmentation)) if on_device else vary(pixels, rng, augmentation)
+
+            assert self.reader is not None
+            return self.reader.make(self.train_split.sources[sample], varied)
+
+        return make
 
     # Hooks ---------------------------------------------------------------------------------------
 
@@ -187,7 +182,7 @@ class Session:
             loss = losses.sum()
             (loss / len(images)).backward()
             total += loss.detach()
-            right += hits(logits, aim).sum()
+            right += (aim.hits(logits) if self.sparse else hits(logits, aim)).sum()
         return total, right
 
     @property
@@ -200,13 +195,15 @@ class Session:
         """A step in which everything learns that ever does."""
         return self.head_first.steps if self.head_first else 0
 
-    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """What `forward` takes [n, ...] and targets [n, classes] of a step; random numbers are the step's."""
+    def _mixed(self, batch: Batch, step: int) -> tuple[Tensor, Any]:
+        """What `forward` takes [n, ...] and targets [n, classes] of a step, dense or sparse; random numbers are the
+        step's."""
         config = self.config
         torch.manual_seed(step_seed(config.training.seed, step))
         images = self.inputs(batch)
         labels = [self.train_split.labels[sample] for sample in batch.samples]
-        wanted = targets(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
+        make: Any = sparse.SparseTargets.of if self.sparse else targets
+        wanted = make(labels, len(self.dataset.classes), config.loss.label_smoothing, self.device)
         if config.augmentation.mixup or config.augmentation.cutmix:
             rng = batch_generator(config.training.seed, step)
             images, wanted = mix(images, wanted, rng, config.augmentation.mixup, config.augmentation.cutmix)
@@ -228,7 +225,7 @@ class Session:
         images, wanted = self._mixed(batch, self.whole_step)
         return memory.saved_bytes(lambda: self._learn(images, wanted))
 
-    def _learn(self, images: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+    def _learn(self, images: Tensor, aim: Any) -> tuple[Tensor, Tensor]:
         """Scores [n, classes] and the loss of each picture [n]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scores = self.forward(images)
@@ -272,6 +269,21 @@ class Session:
         """Training metrics as the live line shows them."""
         return f"loss {record['loss']:.3f}  top-1 {record['top1']:.1%}"
 
+    def expect_memory(self, predicted: int) -> None:
+        """Compare the bytes that steps are predicted to take with what the first ones will take."""
+        if predicted >= TELLING:
+            self.expected = predicted, memory.Peak(self.device)
+
+    def _compare_memory(self) -> None:
+        """After the third step, in which the optimizer has all that it keeps: say what the prediction was worth."""
+        if self.expected is None or self.speed.steps < 3:
+            return
+        predicted, peak = self.expected
+        self.expected, taken = None, peak.read()
+        if taken is not None:
+            self.screen.end_progress()
+            self.screen.decide(f"memory of a step: {predicted / 1e6:,.0f} MB predicted, {taken / 1e6:,.0f} MB taken")
+
     def _limit(self, waiting: float) -> str:
         """What held up the steps since the last line of metrics."""
         workers = threads(self.config.runtime.workers)
@@ -281,6 +293,7 @@ class Session:
         """Redraw the live line."""
         self.speed.add(size, waited)
         self.recent.add(size, waited)
+        self._compare_memory()
         speed = self.speed.read()
         left = (self.cadence.total - progress.step) * speed["seconds_per_step"]
         loss = self.last_line

@@ -86,6 +86,8 @@ def _fit(progress: Progress, session: Session) -> None:
     learning = sum(p.nbytes for p in progress.model.parameters() if p.requires_grad)
     room = memory.SHARE * free - 3 * learning
     size = memory.fitting(batch, per_picture, room)
+    if per_picture:
+        session.expect_memory(int(size * per_picture) + 3 * learning)
     if size == batch:
         return
     _change(session, {"training.micro_batch_size": size})
@@ -93,6 +95,11 @@ def _fit(progress: Progress, session: Session) -> None:
         f"batches of {batch} go in parts of {size}: a picture takes about {per_picture / 1e6:,.0f} MB and "
         f"{max(0.0, room) / 1e6:,.0f} MB can be used"
     )
+    if per_picture > room and not session.config.model.checkpoint_blocks:
+        session.screen.warn(
+            "not even one picture at a time is predicted to fit: --model.checkpoint-blocks keeps less and computes it "
+            "again, for about a third more time."
+        )
 
 
 def _bytes_per_picture(progress: Progress, session: Session) -> float:

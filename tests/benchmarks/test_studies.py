@@ -275,9 +275,14 @@ def test_a_stopped_study_goes_on_where_it_was(
 
 
 def test_a_teacher_is_run_first_and_its_answers_are_learned(
-    pictures: Path, tmp_path: Path, begun: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
+    pictures: Path,
+    tmp_path: Path,
+    begun: list[tuple[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
+    monkeypatch.setattr("vitral.teacher.find", lambda *_: (None, "0" * 16))  # nothing was trained that could be read
     words = ("ablations", pictures, "--seeds", "1", "--out", out, "--only", "distillation/hard")
     run(*words, capsys=capsys)
     (teacher, _), (student, plan) = begun
@@ -305,6 +310,8 @@ def test_a_dry_run_trains_nothing(
         (("scaling", ".", "--protocol", "knn"), "--protocol is not for scaling"),
         (("vtab", "m", "--data", ".", "--seeds", "2"), "--seeds is not for vtab"),
         (("scaling", "--seeds", "0"), "at least 1"),
+        (("scaling", "--only", " ,"), "names no runs"),
+        (("scaling", "--out", __file__), "is a file"),
         (("ablations", "--learning-rate", "1"), "learning_rate is among what ablations studies"),
     ],
 )

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from vitral.data.order import MAX_SIZE, permuted, sample_ids
-from vitral.data.random_streams import batch_generator, mix64, sample_generator, step_seed
+from vitral.data.order import MAX_SIZE, permuted, repeated_ids, sample_ids
+from vitral.data.random_streams import batch_generator, borrowed_generator, mix64, sample_generator, step_seed
 
 # Far below what chance gives: a sound shuffle fails one of our few tests once in 10,000 changes of the code.
 UNLIKELY = 1e-5
@@ -140,3 +140,28 @@ def test_step_seeds_are_distinct_63_bit_integers() -> None:
     assert len(seeds) == 4000
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**62
+
+
+def test_repeats_follow_each_other_and_an_epoch_has_as_many_places() -> None:
+    views, ids = repeated_ids(0, 30, 10, seed=3, repeats=3)
+    for epoch in range(3):
+        order = permuted(np.arange(10), 10, 3, epoch)
+        assert ids[10 * epoch : 10 * epoch + 10].tolist() == np.repeat(order[:4], 3)[:10].tolist()
+        assert views[10 * epoch : 10 * epoch + 10].tolist() == [3 * epoch + k % 3 for k in range(10)]
+    assert len({*zip(views.tolist(), ids.tolist(), strict=True)}) == 30  # no view is shown twice
+    parts = [repeated_ids(start, 6, 10, seed=3, repeats=3) for start in range(0, 30, 6)]
+    assert np.concatenate([part[1] for part in parts]).tolist() == ids.tolist()
+    for ours, theirs in zip(repeated_ids(5, 20, 10, 3, 1), sample_ids(5, 20, 10, 3), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_borrowed_generator_is_the_sample_s_own_whatever_was_drawn_before() -> None:
+    for seed, epoch, sample in [(0, 0, 0), (2**64 - 1, 5, 7), (3, 2**40, 2**63), (3, 1, 7)]:
+        own, borrowed = sample_generator(seed, epoch, sample), borrowed_generator(seed, epoch, sample)
+        for generator in (own, borrowed):
+            generator.integers(0, 200, 3, dtype=np.uint8)  # leaves a word half used
+        assert own.random(50).tolist() == borrowed.random(50).tolist()
+        assert (
+            own.bit_generator.state["state"]["counter"].tolist()
+            == borrowed.bit_generator.state["state"]["counter"].tolist()
+        )

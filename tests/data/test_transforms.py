@@ -15,7 +15,7 @@ from vitral.config import AugmentationConfig, Preprocessing
 from vitral.data.geometry import inception_box, mirrored
 from vitral.data.preprocessing import prepare
 from vitral.data.random_streams import sample_generator
-from vitral.data.transforms import augment, cut, erase, jitter
+from vitral.data.transforms import augment, cut, erase, grey_solarized_or_blurred, jitter
 from vitral.errors import UsageError
 
 # A sound sampler fails one of our few tests once in 10,000 changes of the code.
@@ -273,3 +273,37 @@ def test_mirrored_is_left_for_right(size: tuple[int, int]) -> None:
     assert np.array_equal(found, image[:, ::-1])
     image.flags.writeable = False
     assert np.array_equal(mirrored(image[:, :1]), image[:, :1])
+
+
+def test_three_augment_makes_one_of_three_pictures() -> None:
+    """Pillow's own grey, solarize and Gaussian blur, as the authors of arXiv 2204.07118 call them."""
+    from PIL import ImageFilter, ImageOps
+
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    counts = [0, 0, 0]
+    for seed in range(300):
+        made = grey_solarized_or_blurred(pixels, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        kind = int(rng.integers(3))
+        counts[kind] += 1
+        if kind == 0:
+            assert (made == made[..., :1]).all()
+            assert np.abs(made[..., 0].astype(int) - np.asarray(picture.convert("L"))).max() <= 1  # Pillow's weights
+        elif kind == 1:
+            assert np.array_equal(made, np.asarray(ImageOps.solarize(picture)))
+        else:
+            blurred = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 2.0)))
+            assert np.array_equal(made, np.asarray(blurred))
+    assert min(counts) > 70
+    assert augment(
+        pixels, np.random.default_rng(1), AugmentationConfig(three_augment=True), Preprocessing((8, 8), 8)
+    ).shape == (8, 8, 3)
+
+
+def test_padding_may_mirror() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    augmentation = AugmentationConfig("resize-random", padding=2, padding_mode="reflect")
+    padded = np.pad(pixels, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    cuts = {cut(pixels, np.random.default_rng(s), augmentation, Preprocessing((6, 6), 6)).tobytes() for s in range(200)}
+    assert cuts == {padded[y : y + 6, x : x + 6].tobytes() for y in range(5) for x in range(5)}

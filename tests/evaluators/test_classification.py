@@ -8,6 +8,7 @@ import torch
 
 from vitral.data.loader import Batch
 from vitral.errors import UnreadableImageError
+from vitral.evaluators import classification
 from vitral.evaluators.classification import evaluate, hits, multi_label_metrics, single_label_metrics
 
 CLASSES = [f"class {k}" for k in range(8)]
@@ -110,3 +111,15 @@ def test_of_few_classes_an_unreadable_picture_is_wrong_in_every_top() -> None:
     labels = [(0,), (2,), (-1,), (0,)]
     assert single_label_metrics(logits, labels, CLASSES[:3])["top5"] == 0.5
     assert hits(logits, labels)["top5"].tolist() == [True, True, False, False]
+
+
+def test_numbers_do_not_depend_on_how_many_rows_are_looked_at_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(23, 7)).astype(np.float32)
+    logits[5] = np.nan
+    labels = [(int(k),) for k in rng.integers(-1, 7, 23)]
+    classes = [f"c{k}" for k in range(7)]
+    whole = classification.single_label_metrics(logits, labels, classes)
+    for at_once in (1, 20, 50):
+        monkeypatch.setattr(classification, "AT_ONCE", at_once)
+        assert classification.single_label_metrics(logits, labels, classes) == whole

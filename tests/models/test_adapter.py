@@ -356,6 +356,21 @@ def test_a_folder_that_needs_a_missing_library_names_its_extra(
         read(tmp_path)
 
 
+def test_a_network_that_transformers_cannot_import_is_not_called_badly_set(
+    transformers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, usual = configuration("hf:convnextv2"), importlib.import_module
+
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise ModuleNotFoundError(f"Could not import module '{name}'. Is all there?\nSet a level of words.")
+
+    monkeypatch.setattr(adapter, "transformers_defaults", lambda _: type(transformers.ConvNextV2Config()))
+    monkeypatch.setattr(importlib, "import_module", lambda name: Broken() if name == "transformers" else usual(name))
+    with pytest.raises(UnavailableError, match=r"\(Could not import module '\w+'\): see what `vitral doctor`"):
+        build_network(config)
+
+
 def test_what_no_library_here_knows_is_said_to_be_so(
     timm: ModuleType, transformers: ModuleType, tmp_path: Path
 ) -> None:

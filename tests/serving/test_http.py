@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving.running import Answer, InProcess, Running, encoded, form, saved, tiny_model, until
+from tests.serving.running import Answer, InProcess, Running, StandIn, encoded, form, saved, tiny_model, until
+from vitral.errors import MissingInputError
 from vitral.inspection import explain, overlay
 from vitral.serving.client import Client, RefusedError
+from vitral.serving.examples import MOST, read_examples
 from vitral.serving.limits import Limits
 from vitral.serving.predictor import Model
 from vitral.serving.refusals import CODES
@@ -397,6 +399,27 @@ def test_the_description_has_every_route_and_no_other(server: Running) -> None:
     for path, node in served["paths"].items():
         if "get" in node and "{" not in path:
             assert str(server.ask("GET", path).status) in node["get"]["responses"]
+
+
+# Pictures to try ----------------------------------------------------------------------------------------
+
+
+def test_examples_are_read_once_and_are_only_pictures_that_are_taken(tmp_path: Path) -> None:
+    for k in range(MOST + 3):
+        (tmp_path / f"{k:02}.png").write_bytes(encoded(k))
+    (tmp_path / "00.png").write_bytes(b"no picture")
+    (tmp_path / "01.png").write_bytes(encoded(1, "BMP", (300, 300)))
+    found = read_examples(str(tmp_path), LIMITS)
+    assert [one.name for one in found] == [f"{k:02}.png" for k in range(2, MOST + 2)]
+    with Running(start=StandIn(), examples=found) as server:
+        assert server.ask("GET", "/v1/examples").json["examples"] == [one.name for one in found]
+        assert server.ask("GET", "/v1/examples/3").body == encoded(5)
+        for place in ("12", "-1", "x", "\u0663".encode().hex(), "1e0", "..%2f..%2fetc%2fpasswd"):
+            assert server.ask("GET", f"/v1/examples/{place}").status == 404
+    for folder in (tmp_path / "none", tmp_path / "empty"):
+        with pytest.raises(MissingInputError):
+            (tmp_path / "empty").mkdir(exist_ok=True)
+            read_examples(str(folder), LIMITS)
 
 
 # A model that changes -----------------------------------------------------------------------------------

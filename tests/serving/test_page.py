@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import Browser, program
 from tests.serving.running import InProcess, Running, encoded, saved, tiny_model, until
+from vitral.serving.examples import Example
 from vitral.serving.predictor import Model
 from vitral.serving.site import FOLDER
 
@@ -36,7 +37,8 @@ def server(models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory) -
     paths = {}
     for name, model in models.items():
         paths[name] = str(model.save(folder / name, card))
-    with Running(paths, start=InProcess) as running:
+    examples = [Example("<b>try</b>.png", encoded(40)), Example("two.jpg", encoded(41, "JPEG"))]
+    with Running(paths, start=InProcess, examples=examples) as running:
         yield running
 
 
@@ -184,6 +186,23 @@ def test_the_page_fits_every_screen_and_can_be_used_by_keyboard(
         browser.run("document.activeElement.blur()")
         browser.press("ArrowRight", 39)
         assert browser.run("document.getElementById('result-title').textContent") == pictures[1].name
+
+
+def test_examples_are_tried_with_one_press(server: Running, models: dict[str, Model], tmp_path: Path) -> None:
+    with Browser() as browser:
+        browser.open(server.address)
+        browser.wait("document.querySelectorAll('#tries img').length === 2")
+        assert browser.run("[...document.querySelectorAll('#tries button')].map((b) => b.ariaLabel)") == [
+            "Try <b>try</b>.png", "Try two.jpg"
+        ]  # fmt: skip
+        browser.run("document.querySelector('#tries button').click()")
+        browser.wait("document.querySelectorAll('.bars').length === 2")
+        assert browser.run("document.getElementById('result-title').textContent") == "<b>try</b>.png"
+        shown = browser.run("document.querySelector('.panel .answer').firstChild.data")
+        path = tmp_path / "example"
+        path.write_bytes(encoded(40))
+        assert shown == best(models["one"], path)[0]
+        assert browser.errors == []
 
 
 def test_a_locked_server_asks_for_its_key(tmp_path: Path) -> None:

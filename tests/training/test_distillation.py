@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.pictures import write_folder
-from vitral import run
+from vitral import teacher as teachers
 from vitral.config import DataConfig, DistillationConfig, Duration, LossConfig, Preprocessing, RunConfig
 from vitral.console import Screen
 from vitral.data.preprocessing import normalise
@@ -165,7 +165,7 @@ def test_a_teacher_whose_answers_cannot_be_told_is_refused(
 ) -> None:
     network = build_network(ViTConfig(4, 16, 1, 32, 2, (12, 12), len(names or "four")))
     teacher = Model(network, Preprocessing((12, 12), 12), names)
-    monkeypatch.setattr(run, "load", lambda *_: teacher)
+    monkeypatch.setattr(teachers, "load", lambda *_: teacher)
     with pytest.raises(UsageError, match=said):
         train(pictures, tmp_path / "run", distillation__teacher="T", distillation__kind="hard")
 

@@ -98,3 +98,36 @@ def test_a_step_decay_is_that_of_bits_authors() -> None:
 def test_drops_without_a_step_decay_or_out_of_order_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="drops"):
         ScheduleConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_warm_up_stable_decay_is_its_formula() -> None:
+    """arXiv 2405.18392: stable until the last part, then 1 - sqrt of the progress in it, written out."""
+    made = schedule(decay="wsd", cooldown=Duration(20, "steps"), final=0.1)
+
+    def theirs(n: int) -> float:
+        if n < 10:
+            return n / 10
+        return 1.0 if n < 80 else 0.1 + 0.9 * (1 - math.sqrt((n - 80) / 20))
+
+    assert [made.factor(step) for step in range(100)] == pytest.approx([theirs(step) for step in range(100)])
+
+
+def test_rsqrt_with_a_cooldown_is_big_visions() -> None:
+    """Its formula, as its documentation has it: warm-up, decay and cooldown are factors that multiply."""
+    made = schedule(decay="rsqrt", timescale=Duration(30, "steps"), cooldown=Duration(25, "steps"))
+
+    def theirs(step: int) -> float:
+        decay = 1 / math.sqrt(1 + (step - 10) / 30) if step >= 10 else 1.0
+        return decay * min(1, step / 10) * min(1, (100 - step) / 25)
+
+    assert [made.factor(step) for step in range(100)] == pytest.approx([theirs(step) for step in range(100)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"decay": "wsd"}, "wsd needs its last part"), ({"cooldown": Duration(5, "steps")}, "not of cosine"),
+     ({"decay": "linear", "cooldown": Duration(5, "steps")}, "not of linear")],
+)  # fmt: skip
+def test_a_cooldown_is_neither_forgotten_nor_ignored(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ScheduleConfig(**changes)  # type: ignore[arg-type]

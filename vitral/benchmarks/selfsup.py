@@ -28,7 +28,7 @@ def selfsup(scale: Scale) -> Study:
         ),
         panels=(
             Panel(
-                "pre-training", GROUP, "Fine-tuned on few pictures after a pre-training by", TRANSFER, base="none",
+                "pre-training", GROUP, "Fine-tuned on few pictures, by kind of pre-training", TRANSFER, base="none",
                 published=Published(
                     {label: (Point(0, value),) for label, value in SELF_SUPERVISED.items()}, "", "ImageNet, ViT-B/16",
                     f"{PAPER}, section 4.6 and Table 5",

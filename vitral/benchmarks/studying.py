@@ -89,7 +89,9 @@ def require_study(asked: Asked) -> bool:
     """
     path = asked.folder / DESCRIPTION
     if not path.is_file():
-        if asked.folder.exists() and (not asked.folder.is_dir() or any(asked.folder.iterdir())):
+        if asked.folder.is_file():
+            raise UsageError(f"{asked.folder} is a file: name a folder with --out.")
+        if asked.folder.is_dir() and any(asked.folder.iterdir()):
             raise UsageError(f"{asked.folder} is not empty and holds no study: name another folder with --out.")
         return False
     try:

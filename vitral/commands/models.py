@@ -12,7 +12,9 @@ from vitral.registry import nearest, spelled
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show one, like ViT-B/16; a part of names lists those")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="show one, like ViT-B/16; a part of names or a family lists those"
+    )
     parser.add_argument("--family", metavar="FAMILY", help="list only one family: vit, bit, swin ...")
 
 
@@ -26,7 +28,11 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
         close = nearest(family, families) or families
         raise UsageError(f"unknown family {family!r}: did you mean {' or '.join(close)}?")
     known = {name: model for name, model in CATALOGUE.items() if family in (None, model.family)}
-    found = {name: model for name, model in known.items() if words is None or words.lower() in name.lower()}
+    found = {
+        name: model
+        for name, model in known.items()
+        if words is None or words.lower() in name.lower() or words.lower() == model.family
+    }
     if words in known or (words is not None and not found):
         if family is not None:
             _require_in(family, words, list(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vitral.console import Screen
@@ -32,7 +33,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
 
 def _row(name: str, recipe: Recipe) -> dict[str, Any]:
     known = {"name": name, "source": recipe.source, "expected": recipe.expected, "note": recipe.note}
-    return known | {"grid": _grid(recipe.grid)}
+    return known | {"cost": recipe.cost, "pictures": recipe.pictures, "grid": _grid(recipe.grid)}
 
 
 def _grid(grid: Grid | None) -> dict[str, Any] | None:
@@ -64,6 +65,8 @@ def _show_one(name: str, recipe: Recipe, screen: Screen) -> None:
 
     screen.result(name)
     screen.say(f"source    {recipe.source}\nexpected  {recipe.expected}")
+    for sentence in _costs(recipe):
+        screen.say(f"cost      {sentence}")
     if recipe.note:
         screen.say(recipe.note)
     grid = _grid(recipe.grid)
@@ -78,6 +81,38 @@ def _show_one(name: str, recipe: Recipe, screen: Screen) -> None:
     rows = [(key, _said(value), _said(defaults[key])) for key, value in set_here.items()]
     screen.table(("setting", "value", "default"), rows)
     screen.say("Every other setting has its default; --json shows them all, --SETTING VALUE changes one.")
+
+
+def _costs(recipe: Recipe) -> list[str]:
+    """What the authors say that it took, and what its passes compute."""
+    made = [f"{recipe.cost}, as the authors say"] if recipe.cost else []
+    compute = computation(recipe)
+    if compute is not None:
+        operations, pictures = compute
+        made.append(
+            f"{operations / 1e18:.3g} exaFLOPs: 6 for each multiplication of the network, forward and back, for "
+            f"{pictures:,.0f} pictures"
+        )
+    return made
+
+
+def computation(recipe: Recipe) -> tuple[float, float] | None:
+    """Operations of a whole run, and the pictures that it shows; `None` where the network or the data is left open.
+
+    A multiplication with its addition are two operations, and the backward pass twice the forward (the rule that
+    Table 6 of arXiv 2010.11929 follows).
+    """
+    from vitral.models.counting import parts_of
+    from vitral.planning import model_config
+
+    config = recipe.config
+    if config is None or recipe.pictures is None or config.model.name is None:
+        return None
+    duration = config.schedule.duration
+    shown = duration.amount * (recipe.pictures if duration.unit == "epochs" else config.training.batch_size)
+    sized = replace(config, model=replace(config.model, image_size=config.preprocessing.crop))
+    macs = sum(part.macs for part in parts_of(model_config(sized, 1000)))
+    return 6 * macs * shown, shown
 
 
 def _said(value: Any) -> str:

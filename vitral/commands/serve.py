@@ -28,6 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=BACKENDS, default="torch",
         help="what computes; auto takes MODEL/int8, if it is there, or the fastest that agrees (default: torch)",
     )  # fmt: skip
+    parser.add_argument("--examples", metavar="FOLDER", help="pictures that the page offers to try, at most 12")
     group = parser.add_argument_group("who may ask")
     group.add_argument("--api-key-file", metavar="FILE", help="file with the key that requests must bring "
                        "(or the environment's VITRAL_API_KEY)")  # fmt: skip
@@ -137,6 +138,7 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.evaluation import cores
     from vitral.overrides import override
+    from vitral.serving.examples import read_examples
     from vitral.serving.house import SIDE_BY_SIDE, Asked, named
     from vitral.serving.http import Settings
     from vitral.serving.limits import Limits
@@ -157,12 +159,14 @@ def _settings(arguments: argparse.Namespace, guard: Any) -> Any:
         Asked(name, Order(path, runtime.device, threads, changes, arguments.backend))
         for name, path in named(arguments.models)
     ]
+    limits = Limits(**given)
     return Settings(
         orders,
         guard,
-        Limits(**given),
+        limits,
         replicas=replicas,
         decoders=max(2, cores()),
+        examples=read_examples(arguments.examples, limits) if arguments.examples else (),
         watch=arguments.watch,
         drain_delay=arguments.drain_delay,
         debug=arguments.debug,

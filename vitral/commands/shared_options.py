@@ -19,6 +19,8 @@ SHORT = {
     "--seed": "training.seed",
     "--freeze": "model.freeze",
     "--lora": "lora.rank",
+    "--teacher": "distillation.teacher",
+    "--progressive-resolution": "schedule.resolution",
     "--find-lr": "optimizer.find_rate",
     "--precision": "training.precision",
     "--device": "runtime.device",

@@ -27,8 +27,8 @@ SCALES = ("minutes", "hours", "paper")
 DIGITS = Path("runs/digits")
 """Where the pictures of the scale "minutes" are written, if none are named."""
 
-TAKEN = ("runtime.device", "runtime.workers", "training.precision", "training.micro_batch_size")
-"""Settings of runs that the option of the same name may change; the others are what is studied."""
+TAKEN = ("runtime.", "training.precision", "training.micro_batch_size")
+"""Beginnings of the settings of runs that their options may change; the others are what is studied."""
 
 SHOWN = {"top1": "top-1", "5shot": "5-shot", "transfer_top1": "fine-tuned"}
 
@@ -86,7 +86,7 @@ def _asked(arguments: argparse.Namespace, screen: Screen) -> Asked:
 
     scale = BY_NAME[arguments.scale or "minutes"]
     words = given(arguments, "")
-    wrong = [name for name in words if name not in TAKEN]
+    wrong = [name for name in words if not name.startswith(TAKEN)]
     if wrong:
         raise UsageError(f"{wrong[0]} is among what {arguments.benchmark} studies: leave it out.")
     if arguments.steps is not None:
@@ -133,6 +133,8 @@ def _chosen(asked: Asked, only: str | None) -> list[Member]:
         return list(asked.study.members)
     patterns = [pattern.strip() for pattern in only.split(",") if pattern.strip()]
     names = [member.name for member in asked.study.members]
+    if not patterns:
+        raise UsageError("--only names no runs: leave it out for all of them, or see --dry-run for their names.")
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise UsageError(f"--only {pattern} fits no run of {asked.study.name}: see --dry-run for their names.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,15 +38,12 @@ def vary(images: Images, choices: Sequence[Choices], magnitude: float) -> Images
         for kind, members in _grouped([own.jitters[place] for own in choices]).items():
             factors = torch.tensor([factor for _, factor in members], dtype=torch.float32, device=images.device)
             changed = factors[:, None, None, None]
-            images = _spread(images, [i for i, _ in members], lambda part, k=kind, f=changed: jitter(part, k, f))
+            images = _spread(images, [i for i, _ in members], partial(jitter, kind=kind, factors=changed))
     for layer in range(max(len(own.operations) for own in choices)):
         for name, members in _grouped([own.operations[layer] for own in choices]).items():
             drawn = [own for _, own in members]
-            images = _spread(
-                images,
-                [i for i, _ in members],
-                lambda part, n=name, d=drawn: operate(part, n, magnitude / FULL, d),
-            )
+            work = partial(operate, name=name, strength=magnitude / FULL, drawn=drawn)
+            images = _spread(images, [i for i, _ in members], work)
     return _erased(images, choices)
 
 

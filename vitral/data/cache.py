@@ -177,7 +177,8 @@ class Disk(Cache):
                 file.write(np.ascontiguousarray(values).data)
             aside.replace(path)  # not flushed: after a crash a torn entry is found out by its sum
         except OSError as error:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                aside.unlink()
             self.failure = error.strerror or str(error)
             return False
         return fresh

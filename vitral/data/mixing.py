@@ -7,13 +7,24 @@ code; the neighbour is the picture before, the first one's is the last.
 from __future__ import annotations
 
 import math
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 Images = Float[Tensor, "n channels height width"]
-Targets = Float[Tensor, "n classes"]
+
+
+@runtime_checkable
+class Blendable(Protocol):
+    """Targets in a form of their own."""
+
+    def blend(self, own: float) -> Any:
+        """`own` of each row and 1 - `own` of the row before it, the last one's of the first."""
+
+
+Targets = Float[Tensor, "n classes"] | Blendable
 
 
 def mix(
@@ -23,7 +34,7 @@ def mix(
 
     Args:
         images: normalised, of any floating type.
-        targets: one row per picture, like one-hot or multi-hot labels.
+        targets: one row per picture, like one-hot or multi-hot labels; or what blends by itself.
         rng: of this step and no other (it lives on the CPU, so every device mixes alike).
         mixup_alpha, cutmix_alpha: both parameters of the method's Beta distribution; 0 turns it off.
 
@@ -45,7 +56,7 @@ def mixup(images: Images, targets: Targets, rng: np.random.Generator, alpha: flo
     """
     a = float(rng.beta(alpha, alpha))
     a = max(a, 1 - a)
-    return _blend(images, a), _blend(targets, a)
+    return _blended(images, a), _blend(targets, a)
 
 
 def cutmix(images: Images, targets: Targets, rng: np.random.Generator, alpha: float) -> tuple[Images, Targets]:
@@ -64,7 +75,11 @@ def cutmix(images: Images, targets: Targets, rng: np.random.Generator, alpha: fl
     return mixed, _blend(targets, 1 - share)
 
 
-def _blend(values: Tensor, own: float) -> Tensor:
+def _blend(targets: Targets, own: float) -> Targets:
+    return _blended(targets, own) if isinstance(targets, Tensor) else targets.blend(own)
+
+
+def _blended(values: Tensor, own: float) -> Tensor:
     return values * own + values.roll(1, 0) * (1 - own)
 
 

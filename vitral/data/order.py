@@ -73,6 +73,23 @@ def sample_ids(start: int, count: int, size: int, seed: int) -> tuple[np.ndarray
     return epochs, _walk(places.astype(np.uint64), size, keys).astype(np.int64)
 
 
+def repeated_ids(start: int, count: int, size: int, seed: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    """`sample_ids` of a stream in which every sample comes `repeats` times in a row (repeated augmentation, arXiv
+    1902.05509, as in DeiT's code: an epoch still has `size` places, so it holds a part of the samples).
+
+    Returns:
+        For each sample which view of it this is, counted from 0, and its id: int64 [count] each. No pair comes twice.
+        With one repeat, exactly what `sample_ids` gives.
+    """
+    if repeats == 1:
+        return sample_ids(start, count, size, seed)
+    epochs, places = np.divmod(np.arange(start, start + count, dtype=np.int64), size)
+    _check_size(size)
+    keys = _round_keys(seed, epochs.astype(np.uint64))
+    ids = _walk((places // repeats).astype(np.uint64), size, keys).astype(np.int64)
+    return epochs * repeats + places % repeats, ids
+
+
 def _check_size(size: int) -> None:
     if not 1 <= size <= MAX_SIZE:
         raise ValueError(f"a data set must have 1 to 2^40 samples, not {size}")

@@ -7,7 +7,9 @@ on, saved or advanced past a sample, and workers, restarts and world size cannot
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,31 @@ def sample_generator(seed: int, epoch: int, sample_id: int, purpose: int = Purpo
         seed, epoch, sample_id, purpose: at least 0 and below 2^64.
     """
     return _generator(seed, _SAMPLES, sample_id, epoch, purpose)
+
+
+class _Borrowed(threading.local):
+    def __init__(self) -> None:
+        self.counter = np.zeros(4, dtype=np.uint64)
+        self.key = np.zeros(2, dtype=np.uint64)
+        self.bits = np.random.Philox(key=self.key)
+        self.generator = np.random.Generator(self.bits)
+        self.fresh: Any = {
+            "bit_generator": "Philox", "state": {"counter": self.counter, "key": self.key},
+            "buffer": np.zeros(4, dtype=np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+        }  # fmt: skip
+
+
+_borrowed = _Borrowed()
+
+
+def borrowed_generator(seed: int, epoch: int, sample_id: int) -> np.random.Generator:
+    """The stream of `sample_generator`, until the thread borrows its next one: in a sixth of the time, since nothing is
+    made anew."""
+    own = _borrowed
+    own.counter[:] = (0, sample_id & _WORD, epoch & _WORD, int(Purpose.AUGMENTATION))
+    own.key[:] = (seed & _WORD, _SAMPLES)
+    own.bits.state = own.fresh
+    return own.generator
 
 
 def batch_generator(seed: int, step: int, purpose: int = Purpose.MIXING) -> np.random.Generator:

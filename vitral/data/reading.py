@@ -105,9 +105,10 @@ class Reader:
             size = upright_size(fetched, jpeg)
             by = _fitting((min(size), min(size)), (self.shrink, self.shrink))
             pixels, _ = _at_scale(fetched, jpeg, self.max_pixels, by, briefly=False)
-        if min(pixels.shape[:2]) <= self.shrink:
+        height, width = pixels.shape[0], pixels.shape[1]
+        if min(height, width) <= self.shrink:
             return pixels
-        return resize(pixels, shorter_side(*pixels.shape[:2], self.shrink), "bilinear")
+        return resize(pixels, shorter_side(height, width, self.shrink), "bilinear")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How a training picture is varied, from decoded pixels to the bytes that the device gets.
 
-In this order: cut, mirror, colour jitter, RandAugment, random erasing. All chance comes from the one generator
-that is handed in, so a picture is a function of it.
+In this order: cut, mirror, 3-Augment, colour jitter, RandAugment, random erasing. All chance comes from the one
+generator that is handed in, so a picture is a function of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from vitral.config import AugmentationConfig, Preprocessing, Size
 from vitral.data.geometry import Box, Pixels, inception_box, mirrored, random_box, resize
@@ -24,6 +25,9 @@ ERASED_AREA = (0.02, 0.33)
 
 ERASED_ASPECT = (0.3, 3.3)
 """Height / width of what is erased, log-uniform, so that lying and standing are as likely (arXiv 1708.04896)."""
+
+BLUR_RADIUS = (0.1, 2.0)
+"""Pixels, of 3-Augment's blur."""
 
 ERASING_ATTEMPTS = 100
 """Rectangles drawn before the picture stays whole (our bound; the paper draws for ever)."""
@@ -48,6 +52,8 @@ def vary(image: Pixels, rng: np.random.Generator, augmentation: AugmentationConf
     """What follows the cut: mirrored, jittered and so on, of the size that it has. It may share memory with `image`."""
     if augmentation.flip and rng.random() < 0.5:
         image = mirrored(image)
+    if augmentation.three_augment:
+        image = grey_solarized_or_blurred(image, rng)
     if augmentation.colour_jitter > 0:
         image = jitter(image, rng, augmentation.colour_jitter)
     image = randaugment(image, rng, augmentation.randaugment_layers, augmentation.randaugment_magnitude)
@@ -62,7 +68,7 @@ def cut(
     """The part of the picture that `augmentation.crop` chooses, at `preprocessing.crop`.
 
     inception: a box of random area and aspect, resized (`preprocessing.resize` has no part in it).
-    resize-random: resized as in evaluation, or to `augmentation.resize`, `padding` zeros added to each side, cut at a
+    resize-random: resized as in evaluation, or to `augmentation.resize`, `padding` pixels added to each side, cut at a
     uniform place.
     none: as in evaluation.
     """
@@ -76,8 +82,23 @@ def cut(
     image = resize_whole(image, preprocessing if larger is None else replace(preprocessing, resize=larger))
     if augmentation.padding:
         sides = (augmentation.padding, augmentation.padding)
-        image = np.pad(image, (sides, sides, (0, 0)))
+        mirror = augmentation.padding_mode == "reflect"
+        image = np.pad(image, (sides, sides, (0, 0)), mode="reflect" if mirror else "constant")
     return random_box((image.shape[0], image.shape[1]), size, rng).cut(image)
+
+
+def grey_solarized_or_blurred(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """One of the three, each as likely: 3-Augment (arXiv 2204.07118, section 3; values of the authors' code).
+
+    Solarizing inverts values of 128 and more; the blur is Pillow's Gaussian of a radius uniform in 0.1 to 2 pixels.
+    """
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return np.repeat(greyscale(image)[..., None], 3, axis=2)
+    if kind == 1:
+        return np.where(image < 128, image, 255 - image)
+    blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS)))
+    return np.asarray(blurred)
 
 
 def jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:

@@ -20,6 +20,7 @@ from vitral.datasets.found import read_published
 from vitral.datasets.labels import evaluation_labels, in_order, positions, training_classes
 from vitral.datasets.named import split_name
 from vitral.datasets.splits import SYNONYMS, Found, Listing, cut_validation
+from vitral.datasets.synsets import synset_words
 from vitral.datasets.table import read_table
 from vitral.datasets.unlabelled import read_unlabelled_folder, stripped, without_labels
 from vitral.errors import DataError, MissingInputError, UsageError
@@ -64,6 +65,10 @@ def read(config: DataConfig, seed: int = 0, fewest: int = 2, hold_out: bool = Tr
             f"whose folders are classes."
         )
     classes = found.classes or training_classes(found, 1 if config.multi_label else fewest)
+    if not found.descriptions:
+        found.descriptions, where = synset_words(classes, found.root)
+        if where:
+            found.notes.append(f"classes are WordNet ids, shown with their words in {where}")
     whole = VALIDATION not in found.splits
     if hold_out:
         cut_validation(found, config.validation_fraction, seed, config.multi_label)
@@ -179,4 +184,5 @@ def _dataset(config: DataConfig, found: Found, classes: tuple[str, ...], splits:
         multi_label=config.multi_label,
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
+        descriptions=dict(found.descriptions),
     )

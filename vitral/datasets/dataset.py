@@ -7,7 +7,7 @@ split, and every other split is matched to them by *name*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,7 +51,8 @@ class Dataset:
     `notes` are decisions taken while reading ("cut 10 % of train for validation"), one sentence each, for
     printing; `warnings` are problems that do not stop the work, likewise. `cut` is there if the validation split
     was held out of train. `whole`: the data has no splits, so the one that is called test is all of it. `source`:
-    the file or folder that a published set was found in, where it is one.
+    the file or folder that a published set was found in, where it is one. `descriptions`: words for class names that
+    are mere identifiers, where they are known.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Dataset:
     cut: Cut | None = None
     whole: bool = False
     source: str | None = None
+    descriptions: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,12 @@ SHAPE = "class/picture.jpg, or train/class/picture.jpg with val/ and test/ besid
 """What a folder must look like, for messages."""
 
 
+ARCHIVES = {
+    "ILSVRC2012_img_train.tar": "imagenet", "ILSVRC2012_img_val.tar": "imagenet", "fall11_whole.tar": "imagenet21k",
+}  # fmt: skip
+"""Files of published sets that people give the folder of, and how the set is named."""
+
+
 def read_folder(config: DataConfig) -> Found:
     """The splits under `config.path`, by class name.
 
@@ -54,6 +60,8 @@ def pictures_in(folder: Path) -> list[str]:
 def check_request(config: DataConfig) -> None:
     """Refuse a path that is no folder, and options that are for tables."""
     path = Path(config.path)
+    if path.name in ARCHIVES and path.is_file():
+        raise UsageError(f"{config.path!r} is a part of a published set: write {ARCHIVES[path.name]}:{path.parent}.")
     if path.is_file():
         raise UsageError(
             f"{config.path!r} is a file: training and evaluation need a folder or a table (.csv, .tsv, .jsonl, "
@@ -160,5 +168,8 @@ def _complain_of_emptiness(scanner: Scanner, top: Scan) -> None:
             f"{root!r} holds {len(top.pictures):,} pictures but none in a class folder: expected {SHAPE}, or a table "
             f"that names each picture's class."
         )
+    for name, published in ARCHIVES.items():
+        if (scanner.root / name).is_file():
+            raise MissingInputError(f"{root!r} holds the archives of a published set: write {published}:{root}.")
     seen = f", only other files ({scanner.ignored_files()})" if scanner.ignored else ""
     raise MissingInputError(f"there is no picture under {root!r}{seen}: expected {SHAPE}.")

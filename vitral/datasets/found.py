@@ -24,9 +24,10 @@ def read_published(config: DataConfig, name: str, folder: str) -> Found:
     dataset = require_named(name, folder)
     words = [(name,) for name in dataset.classes]
     splits = {
-        split: Listing(folder, list(pictures.sources), [words[labels[0]] for labels in pictures.labels])
+        split: Listing(folder, pictures.sources, [words[labels[0]] for labels in pictures.labels])
         for split, pictures in dataset.splits.items()
     }
     found = Found(Path(folder), splits, list(dataset.notes), list(dataset.warnings))
     found.name, found.classes = name.replace("/", "-"), dataset.classes
+    found.descriptions = dataset.descriptions
     return found

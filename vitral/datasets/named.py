@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
+from vitral.datasets.imagenet21k import WHERE, read_imagenet21k
 from vitral.datasets.published import PUBLISHED, Located, locate, where_from
 from vitral.datasets.records import Records
 from vitral.datasets.vtab import TASKS, read_task
@@ -19,6 +20,7 @@ from vitral.errors import DataError, MissingInputError
 from vitral.registry import look_up
 
 PREFIX = "vtab/"
+IMAGENET_21K = "imagenet21k"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def split_name(path: str) -> tuple[str, str] | None:
     match = re.fullmatch(r"(vtab/\w+|\w{2,}):(.+)", path)  # one letter is a drive
     if match is None or Path(path).exists():
         return None
-    known = set(NAMED) | {PREFIX + name for name in TASKS}
+    known = {*NAMED, IMAGENET_21K} | {PREFIX + name for name in TASKS}
     look_up("data set", match[1], dict.fromkeys(sorted(known)))
     return match[1], match[2]
 
@@ -71,6 +73,8 @@ def require_named(name: str, folder: str) -> Dataset:
         raise MissingInputError(f"{folder!r} is no folder: give the one that holds the files of {name}.")
     dataset = read_named(name, Path(folder))
     if dataset is None:
+        if name == IMAGENET_21K:
+            raise MissingInputError(f"{name} is not in {folder!r}: put there {WHERE}.")
         task = name.removeprefix(PREFIX)
         published = PUBLISHED[TASKS[task].dataset if name.startswith(PREFIX) else NAMED[name].dataset]
         raise MissingInputError(f"{name} is not in {folder!r}: put there {where_from(published)}.")
@@ -86,6 +90,8 @@ def read_named(name: str, folder: Path) -> Dataset | None:
     """
     if name.startswith(PREFIX):
         return read_task(TASKS[name.removeprefix(PREFIX)], folder)
+    if name == IMAGENET_21K:
+        return read_imagenet21k(folder)
     named = NAMED[name]
     found = locate(PUBLISHED[named.dataset], folder)
     if found is None:
@@ -95,7 +101,8 @@ def read_named(name: str, folder: Path) -> Dataset | None:
         raise DataError(f"{found.where!r} names {len(classes)} classes, but {name} has {named.classes}.")
     there = {ours: theirs for ours, theirs in named.splits.items() if theirs in found.splits}
     splits = {ours: _split(found, theirs, found.splits[theirs], len(classes)) for ours, theirs in there.items()}
-    return Dataset(name, folder, classes, splits, notes=(f"{name}: from {found.where}",), source=found.where)
+    notes = (f"{name}: from {found.where}",)
+    return Dataset(name, folder, classes, splits, notes=notes, source=found.where, descriptions=found.descriptions)
 
 
 def _split(found: Located, name: str, records: Records, classes: int) -> Split:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -34,13 +34,13 @@ class Listing:
 
     Attributes:
         base: folder that the pictures' names start from; it does not change what is cut.
-        sources: paths, or pictures inside archives.
+        sources: a list of paths, or a sequence of pictures inside archives.
         names: the class names of each picture, one unless the data is multi-label.
         empty: names of classes that have a folder but no picture.
     """
 
     base: str
-    sources: list[Any] = field(default_factory=list)
+    sources: Any = field(default_factory=list)
     names: list[tuple[str, ...]] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
 
@@ -64,7 +64,8 @@ class Found:
         root: the folder, or the table's.
         splits: by vitral's own names; "" alone where the data has no splits.
         notes, warnings: as in `Dataset`.
-        name: of a published data set; classes: all of its classes, whether train has pictures of each or not.
+        name: of a published data set; classes: all of its classes, whether train has pictures of each or not;
+            descriptions: words for them.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
     name: str = ""
     classes: tuple[str, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 def cut_validation(found: Found, fraction: float, seed: int, multi_label: bool) -> None:

@@ -21,6 +21,9 @@ from vitral.evaluators.temperature import multi_hot
 
 TOP = 5
 
+AT_ONCE = 2**25
+"""Scores that are looked at in one go."""
+
 UNREADABLE = -1
 """The guess for a picture that could not be read."""
 
@@ -74,7 +77,7 @@ def single_label_metrics(
     known = (truth >= 0) & ~np.isnan(logits[:, 0])
     place = places(logits, labels)
     guess = guesses(logits)
-    loss = -torch.from_numpy(logits[known]).double().log_softmax(dim=1).numpy()[np.arange(known.sum()), truth[known]]
+    loss = _log_losses(logits, truth, np.flatnonzero(known))
     per_class = {
         name: {"count": int(of_class.sum()), "top1": float((place[of_class] < 1).mean())}
         for k, name in enumerate(classes)
@@ -107,8 +110,26 @@ def places(logits: np.ndarray, labels: Sequence[tuple[int, ...]]) -> np.ndarray:
     truth = truths(labels)
     known = (truth >= 0) & ~np.isnan(logits[:, 0])
     place = np.full(len(truth), max(logits.shape[1], TOP), dtype=np.int64)
-    place[known] = _places(logits[known], truth[known])
+    for rows in _parts(np.flatnonzero(known), logits.shape[1]):
+        place[rows] = _places(logits[rows], truth[rows])
     return place
+
+
+def _log_losses(logits: np.ndarray, truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of each of the `known` rows, in double precision."""
+    found = np.empty(len(known))
+    done = 0
+    for rows in _parts(known, logits.shape[1]):
+        scores = torch.from_numpy(logits[rows]).double().log_softmax(dim=1).numpy()
+        found[done : done + len(rows)] = -scores[np.arange(len(rows)), truth[rows]]
+        done += len(rows)
+    return found
+
+
+def _parts(rows: np.ndarray, width: int) -> list[np.ndarray]:
+    """Rows in parts whose copies stay small: 25,600 pictures of 21,843 classes are 4.5 GB in double precision."""
+    size = max(1, AT_ONCE // width)
+    return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
 def hits(logits: np.ndarray, labels: Sequence[tuple[int, ...]], multi_label: bool = False) -> dict[str, np.ndarray]:

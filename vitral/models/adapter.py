@@ -265,17 +265,16 @@ def transformers_classifier(config: AdapterConfig) -> Any:
     """Transformers' own network, whole and freshly initialised.
 
     Raises:
-        UsageError: its settings do not fit together.
+        UsageError: its settings do not fit together. UnavailableError: Transformers cannot load it here.
     """
     words = f"hf:{config.name}"
-    kind = transformers_defaults(config.name)
+    kind, network = transformers_defaults(config.name), _classifier(config.name)
     settings = settings_of(config)
     if hasattr(kind(), "image_size"):
         height, width = config.image_size
         settings["image_size"] = height if height == width else [height, width]
     try:
-        published = kind(**settings, num_labels=config.num_classes)
-        return _classifier(config.name)(published)
+        return network(kind(**settings, num_labels=config.num_classes))
     except Exception as error:  # the library's checks raise classes of their own
         said = " ".join(str(error).split())
         raise UsageError(f"{words} cannot be built with {config.settings} ({said}): change its settings.") from error
@@ -285,7 +284,13 @@ def _classifier(name: str) -> Any:
     """Transformers' class of classifiers of a model type; of several, the one that learns without a teacher."""
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     found = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[name]
-    return getattr(importlib.import_module("transformers"), found if isinstance(found, str) else found[0])
+    try:
+        return getattr(importlib.import_module("transformers"), found if isinstance(found, str) else found[0])
+    except (ImportError, RuntimeError) as error:  # it imports a model's own needs at the first use
+        said = str(error).strip().splitlines()[0].partition(". ")[0]
+        raise UnavailableError(
+            f"hf:{name} cannot be loaded by Transformers ({said}): see what `vitral doctor` says of it."
+        ) from error
 
 
 def last_layer(body: nn.Module) -> str:

@@ -264,6 +264,8 @@ RESNETS: dict[str, dict[str, Any]] = {
     "R26+ViT-S/32": {"blocks": (2, 2, 2, 2), "patch_size": 1},
     "R26+ViT-B/32": {"blocks": (2, 2, 2, 2), "patch_size": 1},
     "R50+ViT-B/16": {"blocks": (3, 4, 9), "patch_size": 1},  # stage 4's units are in stage 3 (arXiv 2010.11929, 3.1)
+    "R50+ViT-B/32": {"blocks": (3, 4, 6, 3), "patch_size": 1},  # this and L/16: Table 6 there, never published
+    "R50+ViT-L/16": {"blocks": (3, 4, 9), "patch_size": 1},
     "R50+ViT-L/32": {"blocks": (3, 4, 6, 3), "patch_size": 1},
 }
 

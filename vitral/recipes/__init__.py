@@ -7,7 +7,7 @@ A recipe is the starting point of a `RunConfig`; every value can be overridden b
 from __future__ import annotations
 
 from vitral.presets import finetune, scratch_small
-from vitral.recipes import augreg, bit, deit, frozen, mae, plain, pretraining, study, vit
+from vitral.recipes import augreg, bit, deit, deit3, frozen, mae, plain, pretraining, study, vit
 from vitral.recipes.recipe import Grid, Recipe
 
 __all__ = ["RECIPES", "Grid", "Recipe"]
@@ -31,6 +31,7 @@ RECIPES: dict[str, Recipe] = {
     **plain.RECIPES,
     **bit.RECIPES,
     **deit.RECIPES,
+    **deit3.RECIPES,
     **mae.RECIPES,
     **pretraining.RECIPES,
     **study.RECIPES,

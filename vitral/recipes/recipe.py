@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vitral.config import Duration, RunConfig
+from vitral.config import DataConfig, Duration, RunConfig
 from vitral.presets import Decision, Facts
+
+IMAGENET = 1_281_167
+"""Training pictures of ImageNet-1k (ILSVRC 2012)."""
+
+IMAGENET_21K = 12_400_000
+"""Of ImageNet-21k once pictures that are there twice are merged, to the nearest 100,000."""
+
+JFT = 303_000_000
+"""Of JFT-300M, to the nearest million (arXiv 2010.11929, section 4.1)."""
+
+MINIVAL = DataConfig(validation_fraction=0.01)
+"""Of ImageNet, 1 % of train is held out to choose by (arXiv 2106.10270, section 3; 2010.11929, appendix B.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,8 @@ class Recipe:
         choose: facts about the data -> the values and one sentence for each choice.
         grid: what `--lr-grid` tries.
         note: what else the source says.
+        cost: what the authors say that it took.
+        pictures: training pictures of the data that it is for, where it is for one.
         tries_precision: on a CPU a trial chooses the precision from nothing too, unless `choose` sets one.
         unlabelled: what `choose` gives learns without labels.
     """
@@ -39,6 +53,8 @@ class Recipe:
     choose: Callable[[Facts], tuple[RunConfig, list[Decision]]] | None = None
     grid: Grid | None = None
     note: str = ""
+    cost: str = ""
+    pictures: int | None = None
     tries_precision: bool = False
     unlabelled: bool = False
 

@@ -67,7 +67,7 @@ LABELLED = {
         _small(32, 2_000_000, 256, AugmentationConfig(min_area=0.3)),
     ),
     "study-paper": Recipe(
-        "arXiv 2010.11929, Table 3", "by model, Table 6", PAPER,
+        "arXiv 2010.11929, Tables 3 and 6", "by model, Table 6", PAPER,
         note="The authors' sigmoid loss and head bias; rate and length are each model's.",
     ),
 }  # fmt: skip

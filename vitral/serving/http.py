@@ -26,6 +26,7 @@ from vitral.serving.answers import Answering
 from vitral.serving.api import Api
 from vitral.serving.body import Bodies
 from vitral.serving.connection import limited
+from vitral.serving.examples import Example, Examples
 from vitral.serving.front import Front
 from vitral.serving.guard import Guard
 from vitral.serving.health import Health
@@ -49,6 +50,7 @@ class Settings:
     Attributes:
         models: in the order of the page; the first answers requests that name none.
         replicas: processes per model, see `House`. decoders: threads that decode.
+        examples: pictures that the page offers.
         watch: reload a model whose files change. drain_delay: see the module.
     """
 
@@ -57,6 +59,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     replicas: int | None = 1
     decoders: int = 2
+    examples: Sequence[Example] = ()
     watch: bool = False
     drain_delay: float = 1.0
     debug: bool = False
@@ -82,6 +85,7 @@ class Life(uvicorn.Server):
             *Site().routes(),
             *self.health.routes(),
             *api.routes(),
+            *Examples(list(settings.examples)).routes(),
             *Protocol(api, self.health).routes(),
         ]
         self.front = Front(Router(routes, redirect_slashes=False), settings.guard, self.metrics, settings.debug)

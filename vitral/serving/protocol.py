@@ -97,11 +97,8 @@ class Protocol:
         if batcher.full:
             raise Refusal(429, "the queue is full: try again.", retry_after=batcher.retry_after())
         async with self.api.bodies.read(request) as body:
-            document, sources = await asyncio.to_thread(self._read, body, request.headers.get(JSON_LENGTH))
-            names, binary = wanted(document, OUTPUTS, USUAL)
-            identity = document.get("id")
-            if identity is not None and not isinstance(identity, str):
-                raise Refusal(400, "id must be a string.")
+            length = request.headers.get(JSON_LENGTH)
+            identity, sources, (names, binary) = await asyncio.to_thread(self._read, body, length)
 
             async def work() -> tuple[list[Job], Timing]:
                 return await self._jobs(batcher, sources)
@@ -110,16 +107,19 @@ class Protocol:
         answer: dict[str, Any] = {"model_name": batcher.name, "model_version": batcher.description.sha256}
         if identity is not None:
             answer["id"] = identity
-        whole, length = answer_of(answer, self._outputs(batcher, jobs, names), binary)
+        whole, cut = answer_of(answer, self._outputs(batcher, jobs, names), binary)
         headers = {"server-timing": timing.header()}
-        if length is not None:
-            headers[JSON_LENGTH] = str(length)
-        kind = "application/json" if length is None else "application/octet-stream"
+        if cut is not None:
+            headers[JSON_LENGTH] = str(cut)
+        kind = "application/json" if cut is None else "application/octet-stream"
         return Response(whole, media_type=kind, headers=headers)
 
-    def _read(self, body: bytes, length: str | None) -> tuple[dict[str, Any], Sources]:
+    def _read(self, body: bytes, length: str | None) -> tuple[str | None, Sources, tuple[list[str], set[str]]]:
         document, rest = request_of(body, length)
-        return document, sources_of(document, rest, self.api.limits.max_pictures)
+        outputs, identity = wanted(document, OUTPUTS, USUAL), document.get("id")
+        if identity is not None and not isinstance(identity, str):
+            raise Refusal(400, "id must be a string.")
+        return identity, sources_of(document, rest, self.api.limits.max_pictures), outputs
 
     async def _jobs(self, batcher: Batcher, sources: Sources) -> tuple[list[Job], Timing]:
         timing = Timing()

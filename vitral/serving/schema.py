@@ -103,6 +103,12 @@ TENSORS: Node = {
     },
 }
 
+NAMES: Node = {
+    "type": "object",
+    "required": ["examples"],
+    "properties": {"examples": {"type": "array", "items": STRING}},
+}
+
 BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 BINARY: Node = {"type": "string", "format": "binary"}
@@ -163,6 +169,13 @@ def document() -> Node:
             "/v1/explain": {"post": explain},
             "/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": {"type": "array"}}})},
             "/v1/models/{name}": {"parameters": named, "get": _get("One model, its classes and card", MODEL, (503,))},
+            "/v1/examples": {"get": _get("Names of pictures to try", NAMES)},
+            "/v1/examples/{place}": {
+                "parameters": _path("place"),
+                "get": _answers(
+                    "A picture to try, by its place from 0", {"application/octet-stream": {"schema": BINARY}}, USUAL
+                ),
+            },
             "/v2": {"get": _get("Name and version of the server", OBJECT)},
             "/v2/health/live": {"get": _get("Is the server alive?", OBJECT)},
             "/v2/health/ready": {"get": _get("Is every model ready?", OBJECT, (503,))},
@@ -212,7 +225,7 @@ def _of_pictures(
     beside = {name: WORDS[name]["schema"] for name in words}
     several: Node = {"type": "array", "minItems": 1} | (most or {})
     base64: Node = {"type": "string", "contentEncoding": "base64", "pattern": BASE64}
-    named = {"type": "object", "required": ["data"], "properties": {"data": base64, "name": STRING}}
+    named: Node = {"type": "object", "required": ["data"], "properties": {"data": base64, "name": STRING}}
     named["additionalProperties"] = False
     form: Node = {
         "type": "object",

@@ -66,6 +66,8 @@ def sources_of(document: Mapping[str, Any], rest: bytes, most: int) -> Sources:
         raise Refusal(400, f"{name}: shape must be a list of whole numbers above 0.")
     if not shape:
         raise Refusal(400, f"{name}: shape must begin with the number of pictures.")
+    if not isinstance(tensor.get("data", []), list | None):
+        raise Refusal(400, f"{name}: data must be a list.")
     if shape[0] > most:
         raise Refusal(413, f"{name}: the first size is the number of pictures, at most {most}.")
     raw = _raw(tensor, rest)

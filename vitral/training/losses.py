@@ -39,9 +39,15 @@ def sigmoid_cross_entropy(logits: Float[Tensor, "n K"], targets: Float[Tensor, "
     return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=1)
 
 
+def binary_cross_entropy(logits: Float[Tensor, "n K"], targets: Float[Tensor, "n K"]) -> Float[Tensor, " n"]:
+    """Mean over classes of the binary cross-entropies, per picture, as DeiT III's authors (arXiv 2204.07118)."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(dim=1)
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "softmax": softmax_cross_entropy,
     "sigmoid": sigmoid_cross_entropy,
+    "bce": binary_cross_entropy,
 }
 
 
@@ -51,6 +57,9 @@ WEIGHTED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "sigmoid": lambda logits, targets, weights: F.binary_cross_entropy_with_logits(
         logits.float(), targets, reduction="none", pos_weight=weights
     ).sum(dim=1),
+    "bce": lambda logits, targets, weights: F.binary_cross_entropy_with_logits(
+        logits.float(), targets, reduction="none", pos_weight=weights
+    ).mean(dim=1),
 }
 
 

@@ -73,6 +73,38 @@ def free_bytes(device: torch.device) -> int | None:
     return None if device.type != "cpu" else _free_ram()
 
 
+class Peak:
+    """The most memory that was taken at once, beyond what was taken when this was made: of the device on a CUDA GPU, of
+    the whole process on Linux, its reading threads included."""
+
+    def __init__(self, device: torch.device, proc: Path = Path("/proc/self")) -> None:
+        self._device, self._proc = device, proc
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before: int | None = torch.cuda.memory_allocated(device)
+            return
+        try:
+            (proc / "clear_refs").write_text("5")  # Linux forgets the peak so far
+        except OSError:
+            self._before = None
+        else:
+            self._before = self._status("VmRSS")
+
+    def read(self) -> int | None:
+        """Bytes; `None` where nobody says."""
+        if self._before is None:
+            return None
+        most = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else self._status("VmHWM")
+        return None if most is None else max(0, most - self._before)
+
+    def _status(self, name: str) -> int | None:
+        try:
+            lines = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
+            return int(lines[name].split()[0]) * 1024
+        except (OSError, ValueError, KeyError, IndexError):
+            return None
+
+
 def memory_of(device: torch.device) -> int | None:
     """All the memory of a CUDA GPU; `None` of other devices."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None

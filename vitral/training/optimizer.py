@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vitral.config import OptimizerConfig
 from vitral.errors import UsageError
 from vitral.registry import nearest
+from vitral.training.lamb import Lamb
 
 
 def decays(name: str, parameter: Tensor) -> bool:
@@ -74,9 +75,11 @@ def parameter_groups(
 
 
 def build_optimizer(groups: list[dict[str, object]], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW (decay decoupled and multiplied by the rate) or SGD with momentum, in their fused forms."""
+    """Adam, AdamW (decay decoupled and multiplied by the rate), LAMB, or SGD with momentum; torch's fused forms."""
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, fused=True)
+    if config.name == "lamb":
+        return Lamb(groups, lr=0.0, betas=(config.beta1, config.beta2))
     # Without decay AdamW is Adam; with it, Adam in torch would couple the decay to the gradient's scale.
     return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
 

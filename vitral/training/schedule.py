@@ -26,6 +26,8 @@ class Schedule:
         rsqrt     1 / sqrt(1 + (step - warmup) / timescale)
         constant  1
         step      a tenth for each of the `drops` that is behind (arXiv 1912.11370)
+        wsd       1, and in the last `cooldown` steps final + (1 - final) (1 - sqrt q), q = progress within them in
+                  [0, 1] (arXiv 2405.18392)
     The last `cooldown` steps of rsqrt and constant go linearly to 0. All of it begins after `head_first` steps at 1.
     """
 
@@ -76,5 +78,8 @@ class Schedule:
             return self.final + (1 - self.final) * (1 - progress)
         if self.decay == "step":  # the update after a drop is the last at the old rate, as in the authors' code
             return float(0.1 ** sum(step > drop for drop in self.drops))
+        if self.decay == "wsd":
+            left = min(1.0, (self.total - step) / max(1, self.cooldown))
+            return self.final + (1 - self.final) * (1 - math.sqrt(1 - left))
         held = 1.0 if self.decay == "constant" else 1 / math.sqrt(1 + (step - self.warmup) / self.timescale)
         return held * min(1.0, (self.total - step) / self.cooldown) if self.cooldown else held

@@ -30,7 +30,7 @@ def imagenet(folder: Path) -> Located | None:
     if devkit is None:
         raise MissingInputError(f"{str(folder / DEVKIT)!r} is not there, but {VALIDATION} is: fetch it as well.")
     words = open_collection(devkit)
-    ids = _wordnet_ids(words.read("data/meta.mat"), f"{devkit}: meta.mat")
+    ids, said = _wordnet_ids(words.read("data/meta.mat"), f"{devkit}: meta.mat")
     names = tuple(sorted(ids.values()))
     index = {name: k for k, name in enumerate(names)}
     try:
@@ -44,20 +44,21 @@ def imagenet(folder: Path) -> Located | None:
     train = first_there(folder, (TRAIN,))
     if train is not None:
         splits["train"] = _train(train, index)
-    return Located(str(path), splits, names)
+    return Located(str(path), splits, names, descriptions=said)
 
 
-def _wordnet_ids(data: bytes, name: str) -> dict[int, str]:
-    """WordNet id by ILSVRC2012_ID; numbers above 1,000 are not classes but groups of them."""
+def _wordnet_ids(data: bytes, name: str) -> tuple[dict[int, str], dict[str, str]]:
+    """WordNet id by ILSVRC2012_ID, and words by WordNet id; numbers above 1,000 are not classes but groups of them."""
     try:
         rows = matrices(data, name)["synsets"].ravel()
         found = {int(row["ILSVRC2012_ID"].ravel()[0]): str(row["WNID"].ravel()[0]) for row in rows}
+        said = {str(row["WNID"].ravel()[0]): str(row["words"].ravel()[0]) for row in rows}
     except (KeyError, IndexError, ValueError, TypeError, AttributeError):
         raise DataError(f"{name!r} holds no synsets: fetch it again.") from None
     ids = {number: word for number, word in found.items() if number <= CLASSES}
     if not ids or not all(re.fullmatch(r"n\d{8}", word) for word in ids.values()):
         raise DataError(f"{name!r} names classes that are no WordNet ids: fetch it again.")
-    return ids
+    return ids, {word: said[word] for word in ids.values() if said[word].isprintable()}
 
 
 def _train(path: Path, index: dict[str, int]) -> Records:

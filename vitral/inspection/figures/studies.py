@@ -106,7 +106,7 @@ def _logarithmic(ax: Axes, at: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_xscale("log")
-    near = bool(at) and max(at) < 30 * min(at)
+    near = bool(at) and max(at) < 100 * min(at)
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if near else (1.0,)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if 1 <= x < 1e6 else f"{x:.0e}"))
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -72,3 +72,13 @@ export async function classify(file, name, top) {
 export async function explain(file, options) {
   return (await ask(`/v1/explain?${words(options)}`, picture(file, { accept: "application/json" }))).json();
 }
+
+/** Names of the pictures that may be tried, in order. */
+export async function examples() {
+  return (await (await ask("/v1/examples")).json()).examples;
+}
+
+/** One of them, as if it had been chosen from the disk. */
+export async function example(place, name) {
+  return new File([await (await ask(`/v1/examples/${place}`)).blob()], name);
+}

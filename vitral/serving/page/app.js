@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import * as camera from "./camera.js";
 import { card } from "./card.js";
 import { byId, called, make, percent } from "./dom.js";
+import * as examples from "./examples.js";
 import * as history from "./history.js";
 import { Panel } from "./panel.js";
 import { snippets } from "./snippets.js";
@@ -56,6 +57,7 @@ async function connect() {
   byId("other").replaceChildren(make("option", { value: "" }, "none"), ...options());
   if (two) byId("other").value = state.models[1].name;
   choose();
+  examples.offer(add, say);
 }
 
 function status(words, kind) {
