@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,25 @@ def test_a_cache_of_its_own_run_goes_with_it_and_nothing_else(tmp_path: Path) ->
         viewed(Reader(cache=cache), paths[0], 0, INCEPTION)
         cache.close(done)
         assert (tmp_path / "c").exists() == left
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_picture_that_many_threads_keep_at_once_counts_once(kind: str, tmp_path: Path) -> None:
+    cache = Memory("pixels", 10**6) if kind == "memory" else Disk("pixels", 10**6, tmp_path / "cache", None, True)
+    paths, pixels = written(tmp_path / "pictures", 8), np.zeros((20, 20, 3), dtype=np.uint8)
+    for path in paths:
+        together = threading.Barrier(4)
+
+        def keep(together: threading.Barrier = together, path: Path = path) -> None:
+            together.wait()
+            cache.keep_pixels(path, pixels.copy())
+
+        threads = [threading.Thread(target=keep) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert (cache.pictures, cache.bytes) == (8, 8 * pixels.nbytes)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

@@ -84,10 +84,12 @@ class Cache(ABC):
         key = stamp(source)
         if key is None or not self._room_for(values.nbytes):
             return
-        if not self._put(key, values):
-            with self._lock:
+        kept = self._put(key, values)  # another thread may keep the same picture meanwhile, for a later epoch
+        with self._lock:
+            if kept:
+                self.pictures += 1
+            else:
                 self.bytes -= values.nbytes
-                self.pictures -= 1
 
     def _room_for(self, count: int) -> bool:
         with self._lock:
@@ -95,7 +97,6 @@ class Cache(ABC):
                 self.full = True
                 return False
             self.bytes += count
-            self.pictures += 1
             return True
 
     def close(self, done: bool) -> None:  # noqa: B027 - most have nothing to do
@@ -170,12 +171,13 @@ class Disk(Cache):
         path = self._path(key)
         aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            fresh = not path.exists()
             path.parent.mkdir(exist_ok=True)
             with aside.open("wb") as file:
                 file.write(_header(values))
                 file.write(np.ascontiguousarray(values).data)
-            aside.replace(path)  # not flushed: after a crash a torn entry is found out by its sum
+            with self._lock:
+                fresh = not path.exists()
+                aside.replace(path)  # not flushed: after a crash a torn entry is found out by its sum
         except OSError as error:
             with contextlib.suppress(OSError):
                 aside.unlink()
