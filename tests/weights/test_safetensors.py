@@ -47,12 +47,12 @@ def test_tensors_are_read_side_by_side_in_their_order(tmp_path: Path, monkeypatc
     values = {f"{k:02}": torch.randn(k * 53 + 1) for k in range(40)}
     save_file(values, tmp_path / "w")
     stored = open_stored(tmp_path / "w")
-    read_by_threads = parallel.side_by_side(stored.tensor, stored.shapes)
+    read_by_threads = parallel.side_by_side(stored.tensor, stored.shapes, parallel.MANY)
     for name, value in zip(stored.shapes, read_by_threads, strict=True):
         assert torch.equal(value, values[name])
     (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-1])
     with pytest.raises(DataError, match="it changed while it was read"):
-        parallel.side_by_side(stored.tensor, stored.shapes)
+        parallel.side_by_side(stored.tensor, stored.shapes, parallel.MANY)
 
 
 def test_of_several_errors_the_first_in_order_is_told() -> None:
@@ -62,7 +62,7 @@ def test_of_several_errors_the_first_in_order_is_told() -> None:
             raise ValueError(number)
 
     with pytest.raises(ValueError, match="1"):
-        parallel.side_by_side(fail, range(5))
+        parallel.side_by_side(fail, range(5), parallel.MANY)
 
 
 def test_a_tensor_outlives_its_file(tmp_path: Path) -> None:

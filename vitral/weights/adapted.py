@@ -24,7 +24,7 @@ from vitral.models.network import LARGEST
 from vitral.weights import huggingface, timm
 from vitral.weights.huggingface.published import class_names, size
 from vitral.weights.layout import Described
-from vitral.weights.parallel import side_by_side
+from vitral.weights.parallel import numbers_in, side_by_side
 from vitral.weights.report import other_shape, require_no_differences
 from vitral.weights.sources import hugging_face
 from vitral.weights.sources.progress import to_stderr
@@ -156,7 +156,7 @@ def loaded(described: Described, stored: Stored) -> tuple[Described, InMemory]:
     if not head <= whole.state_dict().keys():
         raise DataError(f"{stored.path}: the last layer of {type(whole).__name__} has no bias, which is not read.")
     _require_likely_size(whole, stored)
-    read = side_by_side(stored.tensor, stored.shapes)
+    read = side_by_side(stored.tensor, stored.shapes, numbers_in(stored.shapes.values()))
     tensors = {
         name: value.to(torch.float32) if value.is_floating_point() else value
         for name, value in zip(stored.shapes, read, strict=True)

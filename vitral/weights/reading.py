@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitral.errors import DataError
 from vitral.weights.mapping import Entry
-from vitral.weights.parallel import side_by_side
+from vitral.weights.parallel import numbers_in, side_by_side
 from vitral.weights.report import LoadReport, other_shape, require_no_differences
 from vitral.weights.stored import Stored
 
@@ -39,7 +39,7 @@ def read_tensors(
     extra = [name for name in stored.shapes if name not in known]
     require_no_differences(report.source, missing, extra)
     numbers = _reader(stored, entries)
-    made = side_by_side(lambda entry: _made(entry, numbers, report), entries)
+    made = side_by_side(lambda entry: _made(entry, numbers, report), entries, numbers_in(stored.shapes.values()))
     for entry in entries:
         if entry.form.name:
             report.reformed[entry.form.name] = report.reformed.get(entry.form.name, 0) + 1
