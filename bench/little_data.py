@@ -38,15 +38,16 @@ RIVALS = ("timm ViT-Ti, SGD", "timm ViT-Ti, AdamW", "Transformers ViT-Ti", "ResN
 ABLATIONS: dict[str, dict[str, Any]] = {
     # one ingredient at a time; a ResNet-8 among the rivals is the recipe without its encoder blocks
     "as it is": {},
-    "patches of pixels": {"model.name": "ViT-Ti/{patch}", "model.width": 256, "model.depth": 2, "model.mlp_dim": 512,
+    "patches of pixels": {"model.name": "ViT-Ti/{patch}", "model.width": 256, "model.depth": 4, "model.mlp_dim": 512,
                           "model.num_heads": 4, "model.pool": "gap", "optimizer.learning_rate": 1e-3},
-    "1 block": {"model.depth": 1},
+    "2 blocks": {"model.depth": 2},
     "4 blocks": {"model.depth": 4},
     "no average": {"training.average": 0.0},
     "no smoothing": {"loss.label_smoothing": 0.0},
     "no RandAugment": {"augmentation.randaugment_layers": 0},
     "Mixup, CutMix": {"augmentation.mixup": 0.2, "augmentation.cutmix": 1.0},
     "crop from 50 %": {"augmentation.crop": "inception", "augmentation.padding": 0, "augmentation.min_area": 0.5},
+    "one rate for all": {"optimizer.block_rate": 1.0},
     "rate halved": {"optimizer.learning_rate": 1e-3},
     "rate doubled": {"optimizer.learning_rate": 4e-3},
     "batch 128": {"training.batch_size": 128},

@@ -291,6 +291,7 @@ class OptimizerConfig:
     clip_norm: Annotated[float, "largest global gradient norm; 0 does not clip"] = 1.0
     find_rate: Annotated[bool, "find the learning rate before the run, by a range test of rising rates"] = False
     layer_decay: Annotated[float, "factor of the learning rate from each layer to the one below; 1 is off"] = 1.0
+    block_rate: Annotated[float, "factor of the learning rate in encoder blocks; 1 is off"] = 1.0
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate <= 1000, f"learning_rate must be above 0, not {self.learning_rate:g}")
@@ -303,7 +304,9 @@ class OptimizerConfig:
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value:g}")
         require(0 <= self.clip_norm <= 1e9, f"clip_norm must be 0 to 1e9, not {self.clip_norm:g}")
-        require(0 < self.layer_decay <= 1, f"layer_decay must be above 0 and at most 1, not {self.layer_decay:g}")
+        for name in ("layer_decay", "block_rate"):
+            value = getattr(self, name)
+            require(0 < value <= 1, f"{name} must be above 0 and at most 1, not {value:g}")
 
 
 def sizes_by_share(words: tuple[str, ...]) -> tuple[tuple[Size, float], ...]:

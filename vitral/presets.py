@@ -40,6 +40,10 @@ TINY = 24
 COMPACT_SIDE = 128
 """Pixels that the shorter side of a picture is brought down to before a compact hybrid learns from nothing."""
 
+BLOCK_RATE = 0.25
+"""Learning rate of a compact hybrid's encoder blocks as a share of that of its convolutions, which batch normalisation
+lets learn faster. Found on 5,000 pictures of CIFAR-10 in two core-minutes, with one block and with two."""
+
 MANY = 20_000
 """Training pictures from which on a larger network is worth its time, learning from nothing."""
 
@@ -104,7 +108,10 @@ def scratch_small(facts: Facts) -> tuple[RunConfig, list[Decision]]:
         preprocessing=Preprocessing(crop=size, resize=min(size)),
         augmentation=_compact_augmentation(size, characters) if compact else
         _scratch_augmentation(size, tiny, characters),
-        optimizer=OptimizerConfig("adamw", 2e-3 if compact or (model.width or 192) < 128 else 1e-3, 0.05),
+        optimizer=OptimizerConfig(
+            "adamw", 2e-3 if compact or (model.width or 192) < 128 else 1e-3, 0.05,
+            block_rate=BLOCK_RATE if compact else 1.0,
+        ),
         schedule=ScheduleConfig(duration, share(duration, 0.07 if compact else 0.05), "cosine"),
         loss=LossConfig("sigmoid" if facts.multi_label else "softmax", 0.1),
         training=TrainingConfig(
@@ -129,12 +136,12 @@ def _scratch_network(facts: Facts) -> tuple[Size, ModelConfig, list[Decision]]:
     token = 8 if (min(facts.image_size) if facts.image_size else side) <= 64 else 16
     size = facts.image_size or (round(side / token) * token,) * 2
     tokens = -(-size[0] // token) * -(-size[1] // token)
-    layers, blocks = (6, 2) if facts.pictures < MANY else (10, 4)
+    layers, blocks = (6, "an encoder block") if facts.pictures < MANY else (10, "4 encoder blocks")
     reason = (
         f"pictures are about {facts.height}x{facts.width}: input {size[0]}x{size[1]}, of which convolutions make "
         f"{tokens} tokens, since from few pictures these learn more than patches do"
     )
-    behind = f"{facts.pictures:,} training pictures: {blocks} encoder blocks behind {layers} convolutions"
+    behind = f"{facts.pictures:,} training pictures: {blocks} behind {layers} convolutions"
     model = ModelConfig(name=f"Compact-R{layers}/{token}", stochastic_depth=0.05)
     return size, model, [Decision("model.name", reason), Decision("model.width", behind)]
 

@@ -54,6 +54,21 @@ def test_layer_decay_scales_each_layer_by_its_distance_from_the_top() -> None:
     assert len(scale) == len(list(model.parameters()))
 
 
+def test_blocks_learn_at_a_rate_of_their_own_times_their_layers_factor() -> None:
+    model = network()
+    for config, expected in (
+        (
+            OptimizerConfig(block_rate=0.25),
+            {"patch_embedding.weight": 1.0, "blocks.0.norm1.bias": 0.25, "head.bias": 1},
+        ),
+        (OptimizerConfig(block_rate=0.25, layer_decay=0.5), {"class_token": 0.125, "blocks.1.mlp.fc1.weight": 0.125}),
+    ):
+        scale = {id(p): group["scale"] for group in groups(model, config) for p in group["params"]}  # type: ignore[attr-defined]
+        assert len(scale) == len(list(model.parameters()))
+        for name, factor in expected.items():
+            assert scale[id(model.get_parameter(name))] == factor, name
+
+
 def one_update(config: OptimizerConfig, rate: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     layer = nn.Linear(3, 2)
     before = layer.weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Compact hybrids: a few encoder blocks behind early convolutions, for training from nothing on few pictures.
+"""Compact hybrids: encoder blocks, one or a few, behind early convolutions, for training from nothing on few pictures.
 
 Section 3.1 of arXiv 2010.11929 forms tokens from the feature map of a convolutional network; here it is one so small
 that minutes on a processor teach it something: a 3x3 convolution and basic blocks as in the small residual networks of
@@ -206,6 +206,6 @@ VARIANTS = {
     f"Compact-R{2 + 4 * units}/{8 * stride}": CompactConfig(
         256, blocks, 512, 4, (side, side), stem_stride=stride, units=units
     )
-    for units, blocks in ((1, 2), (2, 4))
+    for units, blocks in ((1, 1), (2, 4))
     for stride, side in ((1, 32), (2, 128))
 }

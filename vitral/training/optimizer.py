@@ -52,22 +52,24 @@ def parameter_groups(
     layer_of: Callable[[str], int],
     top_layer: int,
 ) -> list[dict[str, object]]:
-    """Learning parameters grouped by (decays or not, layer), each with its rate's factor under "scale".
+    """Learning parameters grouped by (decays or not, layer, in a block), each with its rate's factor under "scale".
 
-    The factor of layer l is `layer_decay ** (top_layer - l)` (arXiv 2111.06377, section A.2).
+    The factor of layer l is `layer_decay ** (top_layer - l)` (arXiv 2111.06377, section A.2), in encoder blocks times
+    `block_rate`.
     """
-    groups: dict[tuple[bool, int], dict[str, object]] = {}
+    groups: dict[tuple[bool, int, bool], dict[str, object]] = {}
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
         layer = layer_of(name) if config.layer_decay < 1 else top_layer
-        key = (decays(name, parameter), layer)
+        slower = config.block_rate < 1 and name.startswith("blocks.")
+        key = (decays(name, parameter), layer, slower)
         group = groups.setdefault(
             key,
             {
                 "params": [],
                 "weight_decay": config.weight_decay if key[0] else 0.0,
-                "scale": config.layer_decay ** (top_layer - layer),
+                "scale": config.layer_decay ** (top_layer - layer) * (config.block_rate if slower else 1.0),
             },
         )
         group["params"].append(parameter)  # type: ignore[attr-defined]
