@@ -150,6 +150,8 @@ def measure(port: int, pid: int, pictures: list[bytes], clients: int, seconds: f
     replies = asyncio.run(closed_loop(port, clients, ticking(seconds), picture))
     used = core_seconds(pid) - before
     answered = sum(reply.status == 200 for reply in replies)
+    if not answered:
+        raise SystemExit(f"not one of {len(replies)} requests was answered within {seconds:g} s: take more --seconds")
     capacity = answered / seconds
     steady = asyncio.run(open_loop(port, SHARE * capacity, seconds, picture))
     times = [1000 * reply.seconds for reply in steady if reply.status == 200]

@@ -22,14 +22,17 @@ from vitral.benchmarks.summary import differences_of, lines_of, summary
 from vitral.catalogue import CATALOGUE
 from vitral.cli import main
 from vitral.commands import studies
+from vitral.config import Preprocessing
 from vitral.datasets.dataset import TEST, TRAIN, Dataset, Split
 from vitral.errors import UsageError
 from vitral.models import configuration
 from vitral.models.counting import parts_of
+from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.overrides import override
 from vitral.planning import Plan, model_config
 from vitral.recipes import RECIPES
 from vitral.run import Result
+from vitral.serving.predictor import Model
 
 every_study = pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in STUDIES for scale in SCALES])
 
@@ -246,6 +249,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
         found.append((str(folder), plan))
         stopped = len(found) == 3
         metrics = {} if stopped else {"test": {"top1": 0.5, "count": 4}}
+        network = VisionTransformer(ViTConfig(4, 16, 1, 32, 2, (8, 8), len(plan.dataset.classes)))
+        Model(network, Preprocessing((8, 8), (8, 8)), plan.dataset.classes).save(folder / "model")
         return Result(folder, folder / "model", metrics, not stopped, 15 if stopped else None)
 
     monkeypatch.setattr("vitral.benchmarks.measures.start", instead)

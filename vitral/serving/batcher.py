@@ -176,6 +176,11 @@ class Batcher:
             worker = self.workers[place]
             if not self._replaced and (worker is None or not worker.alive):  # it died between two batches
                 await self._restart(place)
+            if self._replaced and not self._lives(place) and any(map(self._lives, range(len(self.workers)))):
+                if self._closing and not self.admitted:
+                    return
+                await asyncio.sleep(LOOK_EVERY / 10)  # the others answer until the new model does
+                continue
             batch = self._next_batch()
             if not batch:
                 if self._closing and not self.admitted:
@@ -196,6 +201,10 @@ class Batcher:
                 _fail(batch, error)
             finally:
                 self._busy_since[place] = None
+
+    def _lives(self, place: int) -> bool:
+        worker = self.workers[place]
+        return worker is not None and worker.alive
 
     def _next_batch(self) -> list[Job]:
         """The oldest picture that somebody waits for, and others of its kind from the queue's front."""
