@@ -30,6 +30,8 @@ import importlib, pkgutil, sys
 
 LOUD = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec", "os.fork",
         "os.forkpty", "os.posix_spawn", "pty.spawn", "webbrowser.open")
+import torch  # what its own import does is not ours: a CUDA build of 2.12 asks ldconfig where libdl is
+
 seen = []
 sys.addaudithook(lambda event, arguments: seen.append((event, str(arguments)[:200])) if event in LOUD else None)
 import vitral
