@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def test_what_is_not_the_release_is_one_sentence(tmp_path: Path, monkeypatch: py
         read(DataConfig(path=f"imagenet21k:{tmp_path}"))
     path.write_bytes(b"x" * 1024)
     with pytest.raises(DataError, match="damaged or no archive"):
+        read(DataConfig(path=f"imagenet21k:{tmp_path}"))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("size", [b"-0000001000\0", b"0_000001000\0", b"\x80" + bytes(10) + b"\1", b" " * 12])
+def test_a_size_that_is_no_octal_number_leads_nowhere(tmp_path: Path, size: bytes) -> None:
+    write_release(tmp_path, whole=False)
+    path = tmp_path / f"{SYNSETS[1]}.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:124] + size + whole[136:])
+    with pytest.raises(DataError, match="damaged or no archive"):
+        read(DataConfig(path=f"imagenet21k:{tmp_path}"))
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_called_like_a_tar_and_is_none_is_not_opened(tmp_path: Path) -> None:
+    write_release(tmp_path, whole=False)
+    (tmp_path / f"{SYNSETS[1]}.tar").unlink()
+    os.mkfifo(tmp_path / f"{SYNSETS[1]}.tar")  # who opened it would wait for ever
+    with pytest.raises(DataError, match="tars of 2 synsets"):
         read(DataConfig(path=f"imagenet21k:{tmp_path}"))
 
 

@@ -36,6 +36,9 @@ HELD_OUT = 25_600
 BLOCK = 512
 """Bytes; a tar's headers begin at multiples of it (POSIX.1-1988, ustar)."""
 
+SIZE = re.compile(rb"[0-7]{1,12}")
+"""A member's bytes in a tar's header, octal."""
+
 REGULAR = (b"0", b"\0")
 """Types of a tar's member that are files; others are passed over."""
 
@@ -133,7 +136,7 @@ def _tars(folder: Path) -> dict[str, Part]:
         found = {
             path.name: Part(Plain(path), "", 0, path.stat().st_size)
             for path in folder.glob("n*.tar")
-            if not path.is_symlink()
+            if path.is_file() and not path.is_symlink()
         }
     tars = {name: part for name, part in found.items() if name.endswith(".tar")}
     named = {name.rsplit("/", 1)[-1].removesuffix(".tar"): part for name, part in tars.items()}
@@ -167,14 +170,13 @@ def _walk(file: BinaryIO, tar: Part, synset: str) -> Iterator[tuple[int, int, in
         header = file.read(BLOCK)
         if header == bytes(BLOCK):
             return
-        try:
-            size = int(header[124:136].strip(b" \0"), 8)
-            name = header[:100].rstrip(b"\0").decode("ascii")
-        except ValueError:
-            raise DataError(f"{tar} is damaged or no archive: fetch it again.") from None
+        digits, name = header[124:136].strip(b" \0"), header[:100].rstrip(b"\0")
+        if SIZE.fullmatch(digits) is None or not name.isascii():  # a size below zero would lead back
+            raise DataError(f"{tar} is damaged or no archive: fetch it again.")
+        size = int(digits, 8)
         if len(header) < BLOCK or place + BLOCK + size > end:
             raise DataError(f"{tar} is truncated: fetch it again.")
-        match = name_of.fullmatch(name)
+        match = name_of.fullmatch(name.decode())
         if header[156:157] in REGULAR and match is not None:
             yield place + BLOCK, size, int(match[1])
         place += BLOCK + -(-size // BLOCK) * BLOCK
