@@ -99,6 +99,20 @@ def test_a_run_killed_after_any_step_continues_bit_for_bit_with_other_workers(
     assert digest(tmp_path / "run") == digest(uninterrupted)
 
 
+def test_a_run_killed_after_its_last_evaluation_is_not_taken_for_finished(
+    pictures: Path, whole: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Stop
+
+    recipe, uninterrupted = whole
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(run, "_measure", killed)
+        train(recipe, pictures, tmp_path / "run")
+    assert train(recipe, pictures, tmp_path / "run").finished
+    assert digest(tmp_path / "run") == digest(uninterrupted)
+
+
 def test_a_finished_run_says_its_numbers_again(pictures: Path, whole: tuple[str, Path]) -> None:
     recipe, folder = whole
     before = digest(folder)

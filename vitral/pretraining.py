@@ -140,6 +140,11 @@ class PretrainingSession(Session):
         crop, workers = self.config.preprocessing.crop, threads(self.config.runtime.workers)
         return batches(ids, make, crop, workers, prefetch=2)
 
+    def judge(self, progress: Progress, model: Any, result: Any) -> None:
+        """As of any session, but the intervals are left out: by them a run is known whose end has been measured."""
+        metrics = {name: value for name, value in result.metrics.items() if name != "intervals"}
+        super().judge(progress, model, result._replace(metrics=metrics))
+
     @torch.inference_mode()
     def measured(self, model: Any, name: str) -> Any:
         """The loss on the split of that name with its 95 % interval; `None` if it was interrupted."""
