@@ -151,6 +151,27 @@ def test_what_is_no_copy_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1" + bytes(50))
     with pytest.raises(DataError, match=r"damaged or no Parquet file .*: fetch it again"):
         read()
+    picture = pa.array(rows([1]), pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    for names in (["img", "img", "label"], ["img", "label", "label"]):
+        columns = [{"img": picture, "label": pa.array([1])}[name] for name in names]
+        pq.write_table(pa.table(columns, names=names), path)
+        with pytest.raises(DataError, match=r"several columns '(img|label)'"):
+            read()
+    no_text = pa.array([b"\xff"]).cast(pa.binary()).view(pa.string())
+    pq.write_table(pa.table([picture, pa.array([1]), no_text], names=["img", "label", "id"]), path)
+    with pytest.raises(DataError, match=r"damaged or no Parquet file .*: fetch it again"):
+        read()
+
+
+def test_damaged_text_in_place_of_a_picture_is_an_unreadable_picture(tmp_path: Path) -> None:
+    no_text = pa.StructArray.from_arrays([pa.array([b"\xff"]).view(pa.string())], ["bytes"])
+    path = tmp_path / "cifar10" / "train-00000-of-00001.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table([no_text, pa.array([1])], names=["img", "label"]), path)
+    found = read_copy(COPIES["cifar10"], "cifar10", tmp_path)
+    assert found is not None
+    with pytest.raises(UnreadableImageError, match="damaged"):
+        found.splits["train"].read([0])[0].picture.read()
 
 
 def test_a_row_without_a_picture_is_unreadable_and_the_rest_is_not(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Cell(Stored):
         pyarrow, _ = parquet_module(self.path)
         try:
             data = _group(self.path, self.column, self.group)[self.row]["bytes"].as_py()
-        except (pyarrow.ArrowException, OSError, IndexError) as error:
+        except (pyarrow.ArrowException, OSError, LookupError, UnicodeDecodeError) as error:
             raise UnreadableImageError(self.place, f"damaged ({error})") from None
         if not isinstance(data, bytes):
             raise UnreadableImageError(self.place, "the row holds no picture")

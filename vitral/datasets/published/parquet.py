@@ -112,8 +112,9 @@ class _Shard:
             file = parquet.ParquetFile(path)
             schema = file.schema_arrow
             for column in (copy.picture, copy.label):
-                if column not in schema.names:
-                    raise DataError(f"{str(path)!r} has no column {column!r}: it is no copy of {copy.repository}.")
+                if schema.names.count(column) != 1:
+                    many = "several columns" if column in schema.names else "no column"
+                    raise DataError(f"{str(path)!r} has {many} {column!r}: it is no copy of {copy.repository}.")
             kind = schema.field(copy.picture).type
             if not pyarrow.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
                 raise DataError(f"{str(path)!r} holds no pictures in column {copy.picture!r}: it is another set.")
@@ -121,11 +122,12 @@ class _Shard:
             column = named or (f"{copy.picture}.path" if kind.get_field_index("path") >= 0 else copy.label)
             table = file.read(columns=[copy.label, column])
             self.groups = np.cumsum([0, *(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))])
-        except (pyarrow.ArrowException, OSError) as error:
+            self.labels: list[Any] = table[copy.label].to_pylist()
+            names = table.columns[-1].to_pylist() if column != copy.label else []
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{str(path)!r} is damaged or no Parquet file ({error}): fetch it again.") from None
-        self.labels: list[Any] = table[copy.label].to_pylist()
         self.classes = _class_names(schema.metadata, copy.label)
-        self.names = [_name(row) for row in table[table.column_names[-1]].to_pylist()] if column != copy.label else []
+        self.names = [_name(row) for row in names]
 
     def __len__(self) -> int:
         return len(self.labels)
