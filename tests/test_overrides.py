@@ -28,6 +28,8 @@ RECIPE_CONFIGS = {name: recipe.config for name, recipe in RECIPES.items() if rec
         ("model.freeze", "blocks.*, patch_embedding.*", ("blocks.*", "patch_embedding.*")),
         ("model.pool", "gap", "gap"),
         ("model.pool", "none", None),
+        ("model.positions", "none", "none"),
+        ("runtime.cache", "none", "none"),
         ("augmentation.flip", "false", False),
         ("schedule.duration", "5 epochs", Duration(5, "epochs")),
         ("training.micro_batch_size", "none", None),

@@ -286,11 +286,20 @@ def test_verbs_answer_sensibly(
 ) -> None:
     recipe, folder = whole
     picture = str(next((pictures / "val" / "red").iterdir()))
-    for words in (["evaluate", str(folder), str(pictures)], ["predict", str(folder), picture]):
+    for words in (
+        ["evaluate", str(folder), str(pictures)],
+        ["predict", str(folder), picture],
+        ["inspect", str(folder), picture, "--out", str(tmp_path / "inspected")],
+        ["serve", str(folder), "--port", "0", "--replicas", "1"],
+    ):
         assert main(words) == 2
         said = capsys.readouterr().err
         assert "has no head, so it tells no classes apart" in said
         assert "vitral finetune" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "inspected").exists()
+    assert main(["inspect", str(folder), "--out", str(tmp_path / "inspected"), "--json"]) == 0
+    assert "positions" in json.loads(capsys.readouterr().out)["figures"]
     assert main(["probe", str(folder), str(pictures), "--method", "linear", "--json", "--workers", "0"]) == 0
     assert 0 <= json.loads(capsys.readouterr().out)["linear"]["linear"] <= 1
     assert main(["convert", str(folder), "--to", "vitral", "--out", str(tmp_path / "copy")]) == 0

@@ -122,7 +122,8 @@ def _shown(old: Any, new: Any) -> tuple[str, str]:
 def parse(words: str, kind: Any, name: str) -> Any:
     """The value of type `kind` that `words` stand for.
 
-    "none" for optional fields, "true"/"false", numbers, "224" or "224x160" for sizes, commas between parts.
+    "none" for optional fields (not where it is a choice of its own), "true"/"false", numbers, "224" or "224x160" for
+    sizes, commas between parts.
     """
     try:
         is_text = str in (kind, *get_args(kind))  # a path or a column's name may begin with a space
@@ -164,7 +165,7 @@ def fits(value: Any, kind: Any) -> bool:
 def _parse(words: str, kind: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if type(None) in arguments and words.lower() == "none":
+        if type(None) in arguments and words.lower() == "none" and not _names_none(arguments):
             return None
         options = [option for option in arguments if option is not type(None)]
         if int in options and len(options) > 1:  # int | Size: "256" is a length, "256x256" a size
@@ -183,6 +184,11 @@ def _parse(words: str, kind: Any) -> Any:
     if kind is int:
         return int(words) if words.lstrip("+-").isdigit() else _whole(float(words))
     return kind(words)
+
+
+def _names_none(options: tuple[Any, ...]) -> bool:
+    """Whether "none" is a choice of its own, like no positions: then it does not say that nothing is chosen."""
+    return any("none" in get_args(option) for option in options if get_origin(option) is Literal)
 
 
 def _whole(number: float) -> int:
@@ -206,7 +212,8 @@ def describe(kind: Any) -> str:
     """What a field takes, in words, for help and errors."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join("none" if option is type(None) else describe(option) for option in arguments)
+        options = [option for option in arguments if option is not type(None) or not _names_none(arguments)]
+        return " or ".join("none" if option is type(None) else describe(option) for option in options)
     if origin is Literal:
         return " | ".join(arguments)
     if kind == tuple[int, int]:

@@ -69,6 +69,25 @@ def test_every_member_is_a_run_that_can_be_planned(name: str, scale: str) -> Non
             assert panel.published.points.keys() <= {member.label for member in own}
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_members_of_table_8_have_the_positions_that_they_are_called_by(scale: str) -> None:
+    """Counted by hand: D numbers for each token, for the class token and half as many for each row and column."""
+    base, recipe = SCALES[scale].base, RECIPES[SCALES[scale].recipe].config
+    rows = SCALES[scale].side // base.patch
+    tables = {
+        "none": 0, "learned-stem": rows**2 + 1, "learned-shared": rows**2 + 1,
+        "learned-every": base.depth * (rows**2 + 1), "learned2d-stem": rows + 1, "learned2d-shared": rows + 1,
+    }  # fmt: skip
+    members = {member.label: member for member in made("ablations", scale).members if member.group == "positions"}
+    assert recipe is not None
+    counts = {
+        label: sum(p.parameters for p in parts_of(model_config(override(recipe, member.settings), 5)))
+        for label, member in members.items()
+    }
+    for label, table in tables.items():
+        assert counts[label] - counts["none"] == table * base.width, label
+
+
 def test_paper_s_networks_make_the_paper_s_exaflops() -> None:
     """Table 6, by the rule: six operations for each MAC of 303 million pictures in each epoch."""
     rows = {}

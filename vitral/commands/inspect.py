@@ -53,7 +53,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.findings.measure import MOST, Request, look
     from vitral.inspection import figures
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.predictor import load, require_classes
 
     figures.available()
     given = list(itertools.islice(listed(arguments.pictures, DataConfig()).pictures, MOST + 1))
@@ -62,6 +62,8 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     max_pixels = override(DataConfig(), section(arguments, "data.")).max_pixels
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
+    if given:  # filters and positions it has without classes, too
+        require_classes(model, arguments.model)
     name = _name(arguments.model)
     out = Path(arguments.out or f"inspections/{name}")
     folder.require_free(out)

@@ -24,7 +24,7 @@ from vitral.inspection.methods import METHODS, Choice, methods_for, places, stre
 from vitral.inspection.subject import class_index, network_input
 from vitral.models import family_of
 from vitral.serving.exported import GraphNetwork
-from vitral.serving.predictor import BATCH_SIZE, Model, load
+from vitral.serving.predictor import BATCH_SIZE, Model, load, require_classes
 
 CARD_LIMIT = 256 << 10
 """Bytes of a model card that are shown at most."""
@@ -40,13 +40,14 @@ class Engine:
         backend: what computes, see `vitral.fastest`.
 
     Raises:
-        VitralError: as `load` and `with_backend`.
+        VitralError: as `load`, `require_classes` and `with_backend`.
     """
 
     def __init__(self, path: str, device: str, preprocessing: dict[str, Any], backend: str = TORCH) -> None:
         self.path = path
         changes = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
         model: Model = load(path, device).with_preprocessing(**changes)
+        require_classes(model, path)
         self.model = model if backend == TORCH else with_backend(model, backend, path=path)[0]
 
     def warm_up(self) -> None:
