@@ -9,7 +9,9 @@ from jaxtyping import install_import_hook
 CHECKED = (
     *(f"vitral.models.{name}" for name in ("vit", "deit", "layerscale", "mae", "masked_autoencoder", "beit", "swin")),
     *(f"vitral.models.{name}" for name in ("relative_positions", "hybrid", "compact", "bit", "mixer")),
+    *(f"vitral.models.{name}" for name in ("positions", "positioned", "masked_patch")),
     "vitral.training.losses", "vitral.training.distillation", "vitral.data.mixing", "vitral.data.preprocessing",
+    "vitral.data.batched",
 )  # fmt: skip
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core; with more threads than cores each waits for the others

@@ -13,9 +13,10 @@ import torch
 from tests.pictures import write_folder
 from vitral.cli import main
 from vitral.config import ModelConfig, Preprocessing, RunConfig
-from vitral.errors import UsageError
+from vitral.errors import DataError, UsageError
 from vitral.inspection import position_similarity
 from vitral.models.positioned import PositionedConfig, PositionedTransformer, RelativeAttention, like
+from vitral.models.positions import resize_positions
 from vitral.models.swin import SwinConfig
 from vitral.models.vit import VisionTransformer, ViTConfig, embed_patches
 from vitral.planning import model_overrides
@@ -119,6 +120,33 @@ def test_other_sizes_keep_the_corners(positions: str, at: str, tmp_path: Path) -
     resized, report = build(read(model.save(tmp_path / "m")), image_size=(20, 28))
     assert report.resized
     torch.testing.assert_close(resized(pictures(20, 28)), network(pictures(20, 28)))
+
+
+@torch.no_grad()
+def test_weights_come_to_another_grid_by_the_rule_that_is_asked_for(tmp_path: Path) -> None:
+    """As `resize_positions` brings the table of each layer there alone."""
+    network = made(positions_at="every")
+    model = Model(network, Preprocessing((8, 12), (8, 12)), [f"c{k}" for k in range(5)])
+    resized, _ = build(read(model.save(tmp_path / "m")), image_size=(20, 28), position_resize="timm")
+    for mine, theirs in zip(resized.position_embedding, network.position_embedding, strict=True):
+        assert torch.equal(mine[None], resize_positions(theirs[None], (2, 3), (5, 7), "timm"))
+        assert not torch.equal(
+            mine[None], resize_positions(theirs[None], (2, 3), (5, 7), network.config.position_resize)
+        )
+
+
+@pytest.mark.parametrize(
+    ("positions", "said"),
+    [
+        ("learned", "have 7 positions where image size 16x12 makes 13: config.json is wrong"),
+        ("learned2d", "have 2 position_rows where image size 16x12 makes 4: config.json is wrong"),
+    ],
+)
+def test_a_table_that_its_configuration_does_not_make_is_not_stretched(positions: str, said: str) -> None:
+    network = made(positions=positions)
+    wrong = dataclasses.replace(network.config, image_size=(16, 12))
+    with pytest.raises(DataError, match=said):
+        network.resized(network.state_dict(), wrong, dataclasses.replace(wrong, image_size=(20, 28)))
 
 
 def test_relative_positions_stay_at_their_size(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from vitral.models.initial import normal_dense
 from vitral.models.kernels import Dense, Gelu
 from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table
-from vitral.models.sizes import Patched, grid_of, require_shape
+from vitral.models.sizes import BlockShape, Patched, grid_of, require_shape
 from vitral.models.vit import (
     LAYER_NORM_EPS,
     POSITION_STD,
@@ -72,29 +72,14 @@ class LayerScaleConfig(Patched):
 
 
 @runtime_checkable  # the shape checks of the tests ask
-class ScaledShape(Protocol):
+class ScaledShape(BlockShape, Protocol):
     """What a configuration says of its scaled blocks."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def num_heads(self) -> int: ...
-
-    @property
-    def mlp_dim(self) -> int: ...
 
     @property
     def mlp(self) -> Literal["gelu", "swiglu"]: ...
 
     @property
-    def gelu(self) -> Gelu: ...
-
-    @property
     def layer_scale(self) -> float: ...
-
-    @property
-    def dropout(self) -> float: ...
 
 
 class SwiGlu(nn.Module):

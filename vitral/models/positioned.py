@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vitral.errors import UsageError
 from vitral.models.kernels import attend
-from vitral.models.positions import resize_positions, sincos2d
+from vitral.models.positions import require_positions, resize_positions, resized_table, sincos2d
 from vitral.models.sizes import grid_of
 from vitral.models.vit import (
     POSITION_STD,
@@ -137,7 +137,7 @@ class PositionedTransformer(VisionTransformer):
         """What is added to the tokens, one table or one for each layer; `None` where nothing is."""
         config = self.config
         if config.positions == "learned":
-            return _resized(self.position_embedding, config, grid)
+            return resize_positions(self.position_embedding, config.grid_size, grid, config.position_resize)
         if config.positions == "learned2d":
             down = _along(self.position_rows, grid[0])[:, :, None].expand(-1, -1, grid[1], -1)
             across = _along(self.position_columns, grid[1])[:, None].expand(-1, grid[0], -1, -1)
@@ -176,8 +176,8 @@ class PositionedTransformer(VisionTransformer):
         return 0 if name.startswith("position_") else super().layer_index(name)
 
     @staticmethod
-    def resized(tensors: Mapping[str, Tensor], old: Any, new: Any) -> dict[str, Tensor]:
-        """Positions of each table on another grid; relative ones cannot be brought there."""
+    def resized(tensors: Mapping[str, Tensor], old: PositionedConfig, new: PositionedConfig) -> dict[str, Tensor]:
+        """Positions of each table on another grid, by the rule of `new`; relative ones cannot be brought there."""
         if old.grid_size == new.grid_size:
             return {}
         if old.positions == "relative":
@@ -185,20 +185,14 @@ class PositionedTransformer(VisionTransformer):
                 f"relative positions are learned for one image size, {old.image_size[0]}x{old.image_size[1]}: leave "
                 "--image-size out."
             )
-        made = {}
-        if "position_embedding" in tensors:
-            made["position_embedding"] = _resized(tensors["position_embedding"], old, new.grid_size)
-        for name, side in zip(("position_rows", "position_columns"), new.grid_size, strict=True):
+        made = resized_table("position_embedding", tensors, old, new, old.prefix_tokens)
+        for name, before, after in zip(
+            ("position_rows", "position_columns"), old.grid_size, new.grid_size, strict=True
+        ):
             if name in tensors:
-                made[name] = _along(tensors[name], side).contiguous()
+                require_positions(name, tensors[name].shape[1], before, old)
+                made[name] = _along(tensors[name], after).contiguous()
         return made
-
-
-def _resized(tables: Float[Tensor, "p t D"], config: PositionedConfig, grid: tuple[int, int]) -> Tensor:
-    if grid == config.grid_size:
-        return tables
-    rule = config.position_resize
-    return torch.cat([resize_positions(table[None], config.grid_size, grid, rule) for table in tables])
 
 
 def _along(tables: Float[Tensor, "p a H"], side: int) -> Float[Tensor, "p b H"]:

@@ -1,12 +1,12 @@
 """Where a patch stands: tables that are added to the tokens, and their interpolation to another grid.
 
-Letters as in `vitral.models.vit`: N patches, t or u tokens, D width of a token.
+Letters as in `vitral.models.vit`: N patches, t or u tokens, D width of a token; and p tables, for most networks one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -56,8 +56,8 @@ were made with it."""
 
 
 def resize_positions(
-    positions: Float[Tensor, "1 t D"], old: tuple[int, int], new: tuple[int, int], rule: ResizeRule = "google"
-) -> Float[Tensor, "1 u D"]:
+    positions: Float[Tensor, "p t D"], old: tuple[int, int], new: tuple[int, int], rule: ResizeRule = "google"
+) -> Float[Tensor, "p u D"]:
     """Interpolate learned positions to another grid (section 3.2 of the paper), by one of `RESIZE`.
 
     Rows before the grid (the class token's) are kept as they are; how many there are is counted,
@@ -76,6 +76,7 @@ def resize_positions(
     return torch.cat([positions[:, :prefix], grid], dim=1)
 
 
+@runtime_checkable  # the shape checks of the tests ask
 class OnGrid(Protocol):
     """A configuration whose positions lie on a grid."""
 
@@ -100,10 +101,14 @@ def resized_table(name: str, tensors: Mapping[str, Tensor], old: OnGrid, new: On
     """
     if name not in tensors or old.grid_size == new.grid_size:
         return {}
-    rows, wanted = tensors[name].shape[1], prefix + old.grid_size[0] * old.grid_size[1]
-    if rows != wanted:
+    require_positions("positions", tensors[name].shape[1], prefix + old.grid_size[0] * old.grid_size[1], old)
+    return {name: resize_positions(tensors[name], old.grid_size, new.grid_size, new.position_resize)}
+
+
+def require_positions(what: str, found: int, wanted: int, config: OnGrid) -> None:
+    """Refuse, with a `DataError`, weights whose positions are not as many as the image size of `config` makes."""
+    if found != wanted:
         raise DataError(
-            f"the weights have {rows} positions where image size {old.image_size[0]}x{old.image_size[1]} makes "
+            f"the weights have {found} {what} where image size {config.image_size[0]}x{config.image_size[1]} makes "
             f"{wanted}: config.json is wrong."
         )
-    return {name: resize_positions(tensors[name], old.grid_size, new.grid_size, new.position_resize)}

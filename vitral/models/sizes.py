@@ -28,7 +28,7 @@ class Patched:
 
 @runtime_checkable  # the shape checks of the tests ask
 class BlockShape(Protocol):
-    """What a configuration says of its encoder blocks."""
+    """What a configuration says of its encoder blocks, plain or scaled."""
 
     @property
     def width(self) -> int: ...
@@ -44,6 +44,11 @@ class BlockShape(Protocol):
 
     @property
     def dropout(self) -> float: ...
+
+
+@runtime_checkable
+class PlainShape(BlockShape, Protocol):
+    """What a configuration says of the blocks of a plain ViT."""
 
     @property
     def layer_norm_eps(self) -> float: ...

@@ -27,7 +27,7 @@ from vitral.models.initial import lecun_normal, xavier_uniform
 from vitral.models.kernels import Dense, Gelu, attend, dense
 from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table, sincos2d
-from vitral.models.sizes import BlockShape, Patched, grid_of, require_shape
+from vitral.models.sizes import Patched, PlainShape, grid_of, require_shape
 
 LAYER_NORM_EPS = 1e-6
 """flax's default, with which the authors trained; files of the Transformers library say 1e-12."""
@@ -147,7 +147,7 @@ class StochasticDepth(nn.Module):
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: Eq. 2 and 3."""
 
-    def __init__(self, config: BlockShape, drop_rate: float) -> None:
+    def __init__(self, config: PlainShape, drop_rate: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.attention = SelfAttention(config.width, config.num_heads)
