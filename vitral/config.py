@@ -579,9 +579,30 @@ class RunConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        if not self.pretraining.is_off:
+        self._require_readable()
+        if self.pretraining.is_off:
+            self._require_learnable()
+        else:
             self._require_no_labels()
-            return
+
+    def _require_readable(self) -> None:
+        """Refuse ways to read and vary pictures that do not go together, whatever is learned from them."""
+        require(
+            not (self.augmentation.three_augment and self.runtime.augment_on == "device"),
+            "3-Augment blurs on the host, as its authors do: leave --runtime.augment-on device out.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),
+            "scaled decoding makes other pixels for each cut, so they cannot be kept: add --runtime.cache-of files, or "
+            "bring all pictures to one size with --data.shrink instead.",
+        )
+        require(
+            not (self.data.scaled_decoding and self.data.shrink),
+            "data.shrink says at which size pictures are decoded, as --data.scaled-decoding does: give one of the two.",
+        )
+
+    def _require_learnable(self) -> None:
+        """Refuse what a run that learns labels cannot do."""
         require(
             not self.data.multi_label or self.loss.name in ("sigmoid", "bce"),
             "several labels per picture need the sigmoid loss: add --loss.name sigmoid.",
@@ -602,26 +623,13 @@ class RunConfig:
             f"{', '.join(fitting)}, not {self.training.metric}",
         )
         require(
-            not (self.augmentation.three_augment and self.runtime.augment_on == "device"),
-            "3-Augment blurs on the host, as its authors do: leave --runtime.augment-on device out.",
-        )
-        require(
             self.augmentation.repeats == 1 or not self.data.balance,
             "balance has an order of its own: leave --augmentation.repeats or --data.balance out.",
         )
-        require(
-            not self.schedule.resolution or self.optimizer.name != "lbfgs",
-            "optimizer lbfgs sees each picture once, at one size: leave --progressive-resolution out.",
-        )
-        require(
-            not (self.data.scaled_decoding and self.runtime.cache != "none" and self.runtime.cache_of == "pixels"),
-            "scaled decoding makes other pixels for each cut, so they cannot be kept: add --runtime.cache-of files, or "
-            "bring all pictures to one size with --data.shrink instead.",
-        )
-        require(
-            not (self.data.scaled_decoding and self.data.shrink),
-            "data.shrink says at which size pictures are decoded, as --data.scaled-decoding does: give one of the two.",
-        )
+        self._require_teacher()
+        self._require_solvable()
+
+    def _require_teacher(self) -> None:
         distils, teacher = self.distillation.kind != "none", self.distillation.teacher is not None
         require(teacher or not distils, "distillation needs a teacher: add --distillation.teacher MODEL.")
         require(distils or not teacher, "a teacher was named: add --distillation.kind hard, or soft.")
@@ -629,12 +637,22 @@ class RunConfig:
             not (distils and self.data.multi_label),
             "distillation is for one label per picture: leave --distillation.teacher out.",
         )
+
+    def _require_solvable(self) -> None:
+        """Refuse what a head that is solved to the end cannot do."""
+        if self.optimizer.name != "lbfgs":
+            return
         require(
-            self.optimizer.name != "lbfgs" or self.training.patience is None,
-            "optimizer lbfgs tries every weight decay, so it does not stop early: leave --training.patience out.",
+            not self.schedule.resolution,
+            "optimizer lbfgs sees each picture once, at one size: leave --progressive-resolution out.",
         )
         require(
-            self.optimizer.name != "lbfgs" or self._can_be_solved,
+            self.training.patience is None,
+            "optimizer lbfgs tries every weight decay, so it does not stop early: leave --training.patience out.",
+        )
+        plain = self.loss.name == "softmax" and not self.loss.label_smoothing and self.distillation.kind == "none"
+        require(
+            plain and self.model.learn == "head" and self.augmentation.is_off and not self.training.average,
             "optimizer lbfgs solves a head alone (--model.learn head) for unvaried pictures with one label each: "
             "softmax loss without smoothing, no augmentation, no average, no teacher.",
         )
@@ -660,6 +678,10 @@ class RunConfig:
             self.training.metric in (None, "loss"),
             f"pre-training has no {self.training.metric} to measure, only its loss: leave --training.metric out.",
         )
+        require(
+            not self.schedule.resolution,
+            "learning without labels takes one size: leave --progressive-resolution out.",
+        )
 
     @property
     def metric(self) -> str:
@@ -667,8 +689,3 @@ class RunConfig:
         if not self.pretraining.is_off:
             return "loss"
         return self.training.metric or ("mean_average_precision" if self.data.multi_label else "top1")
-
-    @property
-    def _can_be_solved(self) -> bool:
-        plain = self.loss.name == "softmax" and not self.loss.label_smoothing and self.distillation.kind == "none"
-        return plain and self.model.learn == "head" and self.augmentation.is_off and not self.training.average
