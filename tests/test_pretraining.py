@@ -350,6 +350,10 @@ def test_a_damaged_folder_is_refused(whole: tuple[str, Path], tmp_path: Path) ->
         ({"pretraining.decoder_heads": 3}, "cannot be split into 3 decoder_heads"),
         ({"model.name": "ViT-Ti/2"}, "MAE's own encoder: --model MAE-Ti/2"),
         ({"model.weights": "somewhere"}, "pre-training starts from nothing"),
+        ({"schedule.resolution": "8:0.5"}, "learning without labels takes one size"),
+        ({"data.scaled_decoding": True, "runtime.cache": "ram"}, "they cannot be kept"),
+        ({"data.scaled_decoding": True, "data.shrink": 64}, "give one of the two"),
+        ({"augmentation.three_augment": True, "runtime.augment_on": "device"}, "3-Augment blurs on the host"),
     ],
 )
 def test_what_cannot_go_together_is_refused(

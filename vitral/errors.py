@@ -76,3 +76,9 @@ class StorageError(VitralError, OSError):
 
 class NonFiniteError(VitralError):
     """The loss or the gradient norm is NaN or infinite; the update was not made."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UsageError(message)` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)

@@ -1,7 +1,7 @@
 """Between words and configuration: every field of `RunConfig` by its dotted name.
 
 The command's options, the run's config.json and the check on resume all use this one list, so a knob that
-exists in `config.py` exists everywhere, and a name that does not exist is an error with the nearest names.
+exists in `vitral.config` exists everywhere, and a name that does not exist is an error with the nearest names.
 """
 
 from __future__ import annotations

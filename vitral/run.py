@@ -166,8 +166,6 @@ def _prepared(
     kind: Any = Session
     if not config.pretraining.is_off:
         kind, save = pretraining.PretrainingSession, partial(pretraining.save, folder=folder, plan=plan)
-        if config.schedule.resolution:
-            raise UsageError("learning without labels takes one size: leave --progressive-resolution out.")
     elif frozen.applies(config, network):
         screen.decide("only the head learns, from unvaried pictures: the rest of the network runs as in evaluation")
         forward, kind = frozen.head_of(network), partial(frozen.FrozenSession, network=network)

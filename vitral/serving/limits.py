@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitral.config import require
+from vitral.errors import require
 
 
 @dataclass(frozen=True)
