@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_parts_are_named_with_their_output() -> None:
     assert (parts["blocks"].output, parts["head"].output) == ((197, 192), (1000,))
     assert parts["head"].macs == 192 * 1000
     assert parts["between the parts"].macs == 196 * 768 * 192  # patches times their embedding's weights
+
+
+def test_pooling_by_attention_is_counted() -> None:
+    d, mlp, tokens = 192, 768, 196
+    parts = {part.name: part for part in parts_of(replace(configuration("ViT-Ti/16"), pool="map"))}
+    one_query = d * d + tokens * 2 * d * d + 2 * tokens * d + d * d + 2 * d * mlp
+    assert parts["attention_pool"].macs == one_query
 
 
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:

@@ -41,7 +41,8 @@ def parts_of(config: Any) -> list[Part]:
     # Another library computes buffers when it builds its network, so that is never on meta.
     device = torch.device("cpu" if isinstance(config, AdapterConfig) else "meta")
     with device:
-        network = build_network(config).eval()
+        # The counter hooks every input that wants a gradient, and fails at a parameter that is passed on as one.
+        network = build_network(config).eval().requires_grad_(False)
     images = torch.empty(1, getattr(config, "channels", 3), *config.image_size, device=device)
     shapes: dict[str, tuple[int, ...]] = {}
     handles = [

@@ -176,7 +176,7 @@ class PositionedTransformer(VisionTransformer):
         return 0 if name.startswith("position_") else super().layer_index(name)
 
     @staticmethod
-    def resized(tensors: Mapping[str, Tensor], old: PositionedConfig, new: PositionedConfig) -> dict[str, Tensor]:
+    def resized(tensors: Mapping[str, Tensor], old: Any, new: Any) -> dict[str, Tensor]:
         """Positions of each table on another grid, by the rule of `new`; relative ones cannot be brought there."""
         if old.grid_size == new.grid_size:
             return {}
