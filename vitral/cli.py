@@ -42,6 +42,9 @@ VERBS = {
 }
 """Each verb is a module of `vitral.commands` with `options(parser)` and `call(arguments, screen)`."""
 
+SHARED = ("compare", "evaluate", "probe")
+"""Verbs whose work several processes can share."""
+
 EXIT_CODES = """exit codes:
   0 done             1 failed           2 wrong request     65 bad data
   66 nothing there   69 not available   74 disk             130 Ctrl-C         143 SIGTERM"""
@@ -142,11 +145,18 @@ def _run(words: list[str], as_json: bool) -> int:
     arguments = parser.parse(words[1:])
 
     from vitral.console import Screen
+    from vitral.training.distributed import group_of
 
-    screen = Screen(json=as_json, quiet=arguments.quiet)
-    arguments.command = ("vitral", *words)
+    group = group_of()
+    if group.size > 1 and verb not in SHARED:
+        raise UsageError(
+            f"{group.size} processes were started, and `vitral {verb}` is the work of one: start it without torchrun. "
+            f"Only {', '.join(SHARED)} share theirs."
+        )
+    screen = Screen(json=as_json, quiet=arguments.quiet, silent=not group.leads)
+    arguments.command, arguments.group = ("vitral", *words), group
     code, document = command.call(arguments, screen)
-    if as_json:
+    if as_json and group.leads:
         print(json.dumps(document, allow_nan=False))
     return int(code)
 

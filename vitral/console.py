@@ -28,10 +28,11 @@ class Screen:
     Args:
         json: standard output is kept for one JSON document.
         quiet: only warnings and results.
+        silent: nothing at all, since another process says it.
     """
 
-    def __init__(self, json: bool = False, quiet: bool = False) -> None:
-        self.console = Console(stderr=json, highlight=False, soft_wrap=True, emoji=False)
+    def __init__(self, json: bool = False, quiet: bool = False, silent: bool = False) -> None:
+        self.console = Console(stderr=json, quiet=silent, highlight=False, soft_wrap=True, emoji=False)
         self.quiet = quiet
         self._live: Live | None = None
         self._last_plain = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from vitral.data.preprocessing import prepare
 from vitral.datasets.dataset import TEST, VALIDATION, Dataset, Source, Split
 from vitral.errors import DataError
 from vitral.evaluators.calibration import calibration, confidences, ece_interval
-from vitral.evaluators.classification import Evaluation, evaluate, guesses, hits, truths
+from vitral.evaluators.classification import Answers, Evaluation, gather, guesses, hits, measure, truths
 from vitral.evaluators.conformal import try_sets
 from vitral.evaluators.features import Probing
 from vitral.evaluators.intervals import balanced_interval, precision_interval, share_interval
@@ -22,12 +23,13 @@ from vitral.evaluators.probe import hold_out
 from vitral.evaluators.real import real_hits
 from vitral.evaluators.selective import abstain_threshold, selective
 from vitral.evaluators.temperature import LEAST_PICTURES, fit_temperature, known_rows, multi_hot
-from vitral.serving.predictor import Model
+from vitral.serving.predictor import BATCH_SIZE, Model
+from vitral.training.distributed import ALONE, Group
 
 
-def threads(asked: int | None) -> int:
-    """How many threads read pictures: as asked, else one per core that this process may use, at most 16."""
-    return min(16, cores()) if asked is None else asked
+def threads(asked: int | None, group: Group = ALONE) -> int:
+    """How many threads read pictures: as asked, else one per core that is this process's share, at most 16."""
+    return min(16, max(1, cores() // group.local_size)) if asked is None else asked
 
 
 def cores() -> int:
@@ -41,18 +43,23 @@ def evaluate_split(
     workers: int,
     max_pixels: int,
     stop: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
 ) -> Evaluation | None:
-    """Measure `model` on `split`, whose labels are positions in `model.classes`; `None` if `stop` became true."""
+    """Measure `model` on `split`, whose labels are positions in `model.classes`.
+
+    Args:
+        group: who shares the work; the bits of a Vision Transformer's numbers do not depend on how many they are.
+
+    Returns:
+        `None` if `stop` became true, and to a process that does not lead.
+    """
+    sources = _own(split, group)
     read = model.batches(
-        split.sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
+        sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
     )
-    return evaluate(
-        model.over(read, model.logits),
-        split.labels,
-        model.classes,
-        model.multi_label,
-        stop,
-    )
+    own = gather(model.over(read, model.logits), len(sources), len(model.classes), stop)
+    answers = None if own is None else _together(own, len(split), group)
+    return None if answers is None else measure(answers, split.labels, model.classes, model.multi_label)
 
 
 def only_present(model: Model, split: Split) -> tuple[Model, Split]:
@@ -149,24 +156,33 @@ def right_of(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]
     return hits(logits, labels, model.multi_label)["exact_match" if model.multi_label else "top1"]
 
 
-def probing(model: Model, dataset: Dataset, workers: int, max_pixels: int) -> tuple[Probing, str, dict[str, str]]:
+def probing(
+    model: Model, dataset: Dataset, workers: int, max_pixels: int, group: Group = ALONE
+) -> tuple[Probing, str, dict[str, str]] | None:
     """Features of all pictures of a data set with one label per picture, each computed once.
 
     Probes learn from train and validation and are measured on test; settings are chosen on validation. Without a
     test split they are measured on validation, and settings are chosen on a fifth of train.
 
+    Args:
+        group: who shares the work.
+
     Returns:
         the features, the name of the split that is measured, and why pictures could not be read, by path: those of
-        train and validation are left out, those of test count as wrong.
+        train and validation are left out, those of test count as wrong. `None` to a process that does not lead.
     """
     tested = TEST if TEST in dataset.splits else VALIDATION
     features, labels, readable = {}, {}, {}
     unreadable: dict[str, str] = {}
     for name, split in dataset.splits.items():
-        features[name], bad = represent_split(model, split, workers, max_pixels)
+        features[name], bad = represent_split(model, split, workers, max_pixels, group=group)
+        if not group.leads:
+            continue
         labels[name] = truths(split.labels)
         readable[name] = ~np.isin(np.arange(len(split)), list(bad))
         unreadable |= {str(split.sources[sample]): reason for sample, reason in bad.items()}
+    if not group.leads:
+        return None
     learnt = [name for name in dataset.splits if name != tested]
     train = np.concatenate([features[name][readable[name]] for name in learnt])
     train_labels = np.concatenate([labels[name][readable[name]] for name in learnt])
@@ -186,25 +202,59 @@ def represent_split(
     max_pixels: int,
     tell: Callable[[int], object] = int,
     read: Callable[[Source], np.ndarray] | None = None,
+    group: Group = ALONE,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0).
+
+    A process of several that does not lead is given its own part.
 
     Args:
         tell: is told, after each batch, how many pictures are done.
         read: makes a picture's pixels; the model's own preprocessing by default.
+        group: who shares the work.
     """
 
     def usual(source: Source) -> np.ndarray:
         return prepare(decode(source, max_pixels, True), model.preprocessing)
 
+    sources = _own(split, group)
     found: np.ndarray | None = None
     unreadable: dict[int, str] = {}
-    batches = model.batches(split.sources, read or usual, workers)
-    for batch, seen in model.over(batches, model.representations):
+    for batch, seen in model.over(model.batches(sources, read or usual, workers), model.representations):
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}
         if len(batch):
             rows = seen.numpy()
-            found = np.zeros((len(split), rows.shape[1]), dtype=np.float32) if found is None else found
+            found = np.zeros((len(sources), rows.shape[1]), dtype=np.float32) if found is None else found
             found[batch.samples] = rows
             tell(int(batch.samples.max()) + 1)
-    return (np.zeros((len(split), 1), dtype=np.float32) if found is None else found), unreadable
+    own = Answers(np.zeros((len(sources), 1), dtype=np.float32) if found is None else found, unreadable)
+    return _together(own, len(split), group) or own
+
+
+# Several processes ---------------------------------------------------------------------------------
+
+
+def _own(split: Split, group: Group) -> Sequence[Source]:
+    """The pictures that are this process's to look at."""
+    if group.size == 1:
+        return split.sources
+    return [split.sources[k] for k in group.dealt(len(split), BATCH_SIZE)]
+
+
+def _together(own: Answers, count: int, group: Group) -> Answers | None:
+    """What all processes found of `count` pictures, in the order of the split, in the process that leads."""
+    if group.size == 1:
+        return own
+    facts = group.together(json.dumps([own.logits.shape[1], own.unreadable]).encode())
+    rows = group.together(own.logits.tobytes())
+    if not group.leads:
+        return None
+    parts = [json.loads(words) for words in facts]
+    whole = np.zeros((count, max(width for width, _ in parts)), dtype=np.float32)
+    unreadable: dict[int, str] = {}
+    for rank, ((width, reasons), row) in enumerate(zip(parts, rows, strict=True)):
+        dealt = group.dealt(count, BATCH_SIZE, rank)
+        if width == whole.shape[1]:  # else it could read none of its pictures
+            whole[dealt] = np.frombuffer(row, dtype=np.float32).reshape(len(dealt), width)
+        unreadable |= {int(dealt[int(k)]): reason for k, reason in reasons.items()}
+    return Answers(whole, dict(sorted(unreadable.items())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vitral.datasets.dataset import Split
 from vitral.evaluators.classification import truths
 from vitral.evaluators.intervals import Interval, percentiles, resampled
 from vitral.serving.predictor import BATCH_SIZE, Model
+from vitral.training.distributed import ALONE, Group
 
 ALEXNET = {
     # error of AlexNet on the published files, mean over the levels (code of arXiv 1903.12261)
@@ -38,7 +40,8 @@ def measure_corruptions(
     max_pixels: int,
     seed: int = 0,
     tell: Callable[[int], object] = int,
-) -> dict[str, Any]:
+    group: Group = ALONE,
+) -> dict[str, Any] | None:
     """Top-1 on every picture of `split` under each corruption at each level.
 
     A picture is corrupted as the model sees it, after it was resized and cut. One that cannot be read counts as
@@ -48,8 +51,10 @@ def measure_corruptions(
         names: keys of `vitral.data.corruptions.CORRUPTIONS`.
         seed: of what is random, together with the picture's position, the corruption and the level.
         tell: is told, after each batch, how many pictures are done.
+        group: who shares the work.
 
     Returns:
+        `None` to a process that does not lead; else
         `levels` (name -> five shares), `mean` (name -> their mean), `top1` (the mean of those) with its `interval`
         over the pictures, `seed`, and `count`.
     """
@@ -64,12 +69,16 @@ def measure_corruptions(
     def make(variant: int, sample: int) -> np.ndarray:
         return corrupt(prepared(sample), *variants[variant], seed, sample)
 
-    ids = _picture_by_picture(len(split), len(variants))
+    ids = itertools.islice(_picture_by_picture(len(split), len(variants)), group.rank, None, group.size)
     for batch, scores in model.over(batches(ids, make, model.preprocessing.crop, workers, prefetch=2), model.logits):
         if len(batch):
             answers = scores.argmax(dim=1).numpy()
             right[batch.samples, batch.epochs] = answers == truth[batch.samples]
             tell(int(batch.samples.max()) + 1)
+    for other in group.together(right.tobytes()):
+        right |= np.frombuffer(other, dtype=bool).reshape(right.shape)
+    if not group.leads:
+        return None
     return {**_summary(right, names), "seed": seed}
 
 

@@ -103,7 +103,9 @@ def measure(member: Member, seed: int, asked: Asked, screen: Screen) -> dict[str
 def _fewshot(run: Plan, result: Result, asked: Asked) -> dict[str, float]:
     model = load(result.model, str(run.config.runtime.device))
     model = model.with_preprocessing(resize=model.preprocessing.crop)
-    features, _, _ = probing(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
+    probed = probing(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
+    assert probed is not None, "there is one process"
+    features, _, _ = probed
     return {name: value for name, value in PROBES["fewshot"](features).items() if name != "std"}
 
 

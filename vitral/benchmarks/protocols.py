@@ -90,7 +90,9 @@ def probed(method: str) -> Measure:
             asked.screen.decide(f"{entry.name}: probes learn from {learnt}, {entry.probed} of each class at most")
         model = asked.prepared(resize=asked.model.preprocessing.crop)
         asked.screen.progress(f"{entry.name}: features of {sum(map(len, dataset.splits.values())):,} pictures")
-        found, tested, unreadable = probing(model, dataset, asked.workers, DataConfig().max_pixels)
+        probed = probing(model, dataset, asked.workers, DataConfig().max_pixels)
+        assert probed is not None, "there is one process"
+        found, tested, unreadable = probed
         _tell(unreadable, asked.screen)
         if not len(found.train) or not len(found.test):
             raise DataError("no picture to learn from or to measure on could be read.")

@@ -40,11 +40,14 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.evaluators.paired import paired
 
     paths = (arguments.first, arguments.second)
+    arguments.group.settle()
     prepared = [_prepare(arguments, path, screen) for path in paths]
     _require_comparable(*prepared)
     (one, of_one), (other, of_other) = prepared
     split, split_again = of_one.split, of_other.split
     results = [_measure(arguments, path, *pair, screen) for path, pair in zip(paths, prepared, strict=True)]
+    if not arguments.group.leads:  # another process goes on
+        return 0, {}
     hits = [
         right_of(model, result.logits, found.labels)
         for model, found, result in zip((one, other), (split, split_again), results, strict=True)
@@ -118,9 +121,9 @@ def _measure(arguments: argparse.Namespace, path: str, model: Any, pictures: Lab
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     screen.progress(f"measuring {path} on {len(pictures.split):,} pictures of {pictures.shown}")
-    result = evaluate_split(model, pictures.split, threads(runtime.workers), pictures.config.max_pixels)
+    workers, group = threads(runtime.workers, arguments.group), arguments.group
+    result = evaluate_split(model, pictures.split, workers, pictures.config.max_pixels, group=group)
     screen.end_progress()
-    assert result is not None
     return result
 
 

@@ -76,9 +76,15 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     refuse_bad_target("--predictions", arguments.predictions, ".csv")
     require_folder(arguments)
     corruptions = _corruptions(arguments)
-    model, chosen, result, measured = _measure(arguments, screen)
+    model, chosen, real = _prepare(arguments, screen)
+    result = _answers(model, chosen, arguments, screen)
+    if result is None:  # another process goes on; of the corrupted pictures, too, this one has its share
+        _corrupted(corruptions, model, chosen, arguments, screen)
+        return 0, {}
+    model, measured = _measured(model, chosen, result, real, arguments, screen)
     if corruptions:
-        measured["corruptions"] = _corrupted(corruptions, model, chosen, measured["top1"], arguments, screen)
+        corrupted = _corrupted(corruptions, model, chosen, arguments, screen)
+        measured["corruptions"] = {"clean": measured["top1"], **corrupted}
     _show(measured, chosen.shown, len(model.classes), screen)
     if arguments.write:
         keep_threshold(model, measured, chosen, arguments, screen)
@@ -92,32 +98,48 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     return 0, document
 
 
-def _measure(arguments: argparse.Namespace, screen: Screen) -> tuple[Any, Labelled, Any, dict[str, Any]]:
-    """The model, with the temperature that was fitted if that was asked for; the pictures; what came out for each; and
-    the numbers made of it."""
+def _prepare(arguments: argparse.Namespace, screen: Screen) -> tuple[Any, Labelled, Any]:
+    """The model, the pictures to measure it on, and their ReaL labels if those were asked for."""
     from vitral.datasets.real import real_labels
-    from vitral.evaluation import evaluate_split, on_request, trust
     from vitral.serving.predictor import load, require_classes
 
+    arguments.group.settle()
     model = load(arguments.model, _runtime(arguments).device).with_preprocessing(**section(arguments, "preprocessing."))
     require_classes(model, arguments.model)
     chosen = labelled(model, arguments, screen)
     real = arguments.real and real_labels(arguments.real, chosen.config, chosen.split.sources, len(model.classes))
     if arguments.only_present_classes:
         model, chosen = _only_present(model, chosen, screen)
-    split = chosen.split
+    return model, chosen, real
+
+
+def _answers(model: Any, chosen: Labelled, arguments: argparse.Namespace, screen: Screen) -> Any:
+    """What came out for each picture; `None` to a process that does not lead."""
+    from vitral.evaluation import evaluate_split
+
+    split, workers = chosen.split, _workers(arguments)
     screen.progress(f"measuring {len(split):,} pictures of {chosen.shown}")
-    result = evaluate_split(model, split, _workers(arguments), chosen.config.max_pixels)
+    result = evaluate_split(model, split, workers, chosen.config.max_pixels, group=arguments.group)
     screen.end_progress()
-    assert result is not None
-    for sample, reason in list(result.unreadable.items())[:10]:
-        screen.warn(f"counted as wrong, {split.sources[sample]}: {reason}")
+    if result is not None:
+        for sample, reason in list(result.unreadable.items())[:10]:
+            screen.warn(f"counted as wrong, {split.sources[sample]}: {reason}")
+    return result
+
+
+def _measured(
+    model: Any, chosen: Labelled, result: Any, real: Any, arguments: argparse.Namespace, screen: Screen
+) -> tuple[Any, dict[str, Any]]:
+    """The model, with the temperature that was fitted if that was asked for, and the numbers made of its answers."""
+    from vitral.evaluation import on_request, trust
+
     if arguments.fit_temperature:
         model = fit(model, result, chosen, arguments, screen)
-    measured = {**result.metrics, **trust(model, result.logits, split.labels)}
-    more = on_request(model, result.logits, split.labels, real, arguments.abstain_at, arguments.conformal)
+    labels = chosen.split.labels
+    measured = {**result.metrics, **trust(model, result.logits, labels)}
+    more = on_request(model, result.logits, labels, real, arguments.abstain_at, arguments.conformal)
     measured["intervals"] |= more.pop("intervals", {})
-    return model, chosen, result, measured | more
+    return model, measured | more
 
 
 def _only_present(model: Any, chosen: Labelled, screen: Screen) -> tuple[Any, Labelled]:
@@ -138,7 +160,7 @@ def _runtime(arguments: argparse.Namespace) -> RuntimeConfig:
 def _workers(arguments: argparse.Namespace) -> int:
     from vitral.evaluation import threads
 
-    return threads(_runtime(arguments).workers)
+    return threads(_runtime(arguments).workers, arguments.group)
 
 
 def _corruptions(arguments: argparse.Namespace) -> list[str]:
@@ -159,13 +181,11 @@ def _corruptions(arguments: argparse.Namespace) -> list[str]:
 
 
 def _corrupted(
-    names: list[str],
-    model: Any,
-    chosen: Labelled,
-    clean: float,
-    arguments: argparse.Namespace,
-    screen: Screen,
+    names: list[str], model: Any, chosen: Labelled, arguments: argparse.Namespace, screen: Screen
 ) -> dict[str, Any]:
+    """What is left under corruptions; nothing if none are asked for, and to a process that does not lead."""
+    if not names:
+        return {}
     from vitral.datasets.class_list import are_imagenet, label_names
     from vitral.robustness import mean_corruption_error, measure_corruptions
 
@@ -173,11 +193,14 @@ def _corrupted(
     made = measure_corruptions(
         model, chosen.split, names, _workers(arguments), chosen.config.max_pixels, arguments.seed,
         lambda done: screen.progress(f"corrupted {done:,} of {count:,} pictures, {5 * len(names)} times each"),
+        arguments.group,
     )  # fmt: skip
     screen.end_progress()
+    if made is None:
+        return {}
     known = not arguments.only_present_classes and are_imagenet(label_names(arguments.labels, model.classes))
     mce = mean_corruption_error(made["mean"]) if known else None
-    return {"clean": clean, **made, **({"mce": mce} if mce is not None else {})}
+    return {**made, **({"mce": mce} if mce is not None else {})}
 
 
 def _show(found: dict[str, Any], name: str, classes: int, screen: Screen) -> None:

@@ -41,13 +41,18 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.serving.predictor import load
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
+    arguments.group.settle()
     model = load(arguments.model, runtime.device).with_preprocessing(**section(arguments, "preprocessing."))
     data = override(DataConfig(path=arguments.pictures), section(arguments, "data."))
     dataset = read(data)
     say(dataset, screen)
     screen.progress(f"features of {sum(map(len, dataset.splits.values())):,} pictures")
-    made, tested, unreadable = probing(model, dataset, threads(runtime.workers), data.max_pixels)
+    workers = threads(runtime.workers, arguments.group)
+    found = probing(model, dataset, workers, data.max_pixels, arguments.group)
     screen.end_progress()
+    if found is None:  # another process goes on
+        return 0, {}
+    made, tested, unreadable = found
     for path, reason in list(unreadable.items())[:10]:
         screen.warn(f"{path}: {reason}")
     if not len(made.train) or not len(made.test):

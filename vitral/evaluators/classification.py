@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,21 +40,23 @@ class Evaluation:
     unreadable: dict[int, str]
 
 
-def evaluate(
-    answered: Iterable[tuple[Batch, Tensor]],
-    labels: Sequence[tuple[int, ...]],
-    classes: Sequence[str],
-    multi_label: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-) -> Evaluation | None:
-    """Gather a model's answers over a split.
+class Answers(NamedTuple):
+    """What a model said of pictures: `logits` [pictures, classes] float32, NaN where `unreadable` says why."""
+
+    logits: np.ndarray
+    unreadable: dict[int, str]
+
+
+def gather(
+    answered: Iterable[tuple[Batch, Tensor]], count: int, classes: int, stop: Callable[[], bool] = lambda: False
+) -> Answers | None:
+    """Gather a model's answers to `count` pictures.
 
     Args:
-        answered: all pictures of the split, each once, with their scores [n, classes] float32; `samples` are positions
-            in `labels`.
-        stop: looked at after each batch; once true, the evaluation is given up and `None` returned.
+        answered: all of the pictures, each once, with their scores [n, classes] float32; `samples` are below `count`.
+        stop: looked at after each batch; once true, the rest is given up and `None` returned.
     """
-    logits = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
+    logits = np.full((count, classes), np.nan, dtype=np.float32)
     unreadable: dict[int, str] = {}
     for batch, scores in answered:
         if stop():
@@ -62,9 +64,29 @@ def evaluate(
         if len(batch):
             logits[batch.samples] = scores.numpy()
         unreadable |= {sample: error.reason for sample, error in batch.unreadable}
-    measure = multi_label_metrics if multi_label else single_label_metrics
-    metrics = {"count": len(labels), "unreadable": len(unreadable), **measure(logits, labels, classes)}
+    return Answers(logits, unreadable)
+
+
+def measure(
+    answers: Answers, labels: Sequence[tuple[int, ...]], classes: Sequence[str], multi_label: bool = False
+) -> Evaluation:
+    """The numbers of answers to pictures with these `labels`, which are positions in `classes`."""
+    logits, unreadable = answers
+    metrics_of = multi_label_metrics if multi_label else single_label_metrics
+    metrics = {"count": len(labels), "unreadable": len(unreadable), **metrics_of(logits, labels, classes)}
     return Evaluation(metrics, logits, unreadable)
+
+
+def evaluate(
+    answered: Iterable[tuple[Batch, Tensor]],
+    labels: Sequence[tuple[int, ...]],
+    classes: Sequence[str],
+    multi_label: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """`gather` a model's answers over a split and `measure` them; `None` if `stop` became true."""
+    answers = gather(answered, len(labels), len(classes), stop)
+    return None if answers is None else measure(answers, labels, classes, multi_label)
 
 
 def single_label_metrics(
