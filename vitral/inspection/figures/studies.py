@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASHES = ("-", "--", ":", "-.")
+
+LONGEST_NAME = 24
+"""Letters of a line's name of which two fit beside each other below the axes, where they cover no line."""
+
+LONGEST_LINE = 48
+"""Letters of a title that fit over one panel."""
 
 
 class Point(Protocol):
@@ -52,13 +59,15 @@ class Words:
 def draw_lines(own: Mapping[str, Sequence[Point]], published: Mapping[str, Sequence[Point]], words: Words) -> Figure:
     """Lines over a logarithmic axis, by series."""
     sides = 2 if published else 1
-    figure, axes = panels(1, sides, (4.4 + 3.6 * (sides - 1), 3.3))
+    longest = -(-max(len(own), len(published)) // _beside_each_other(own))
+    figure, axes = panels(1, sides, (4.4 + 3.6 * (sides - 1), 3.1 + 0.16 * longest))
     looks = {name: _look(i) for i, name in enumerate(dict.fromkeys([*own, *published]))}
     _lines(axes[0][0], own, looks)
     _words(axes[0][0], words.measured, words.x, words.y)
     if published:
         _lines(axes[0][1], published, looks)
-        _words(axes[0][1], f"published:\n{words.source}", words.published_x, words.published_y)
+        source = textwrap.fill(f"published: {words.source}", LONGEST_LINE)
+        _words(axes[0][1], source, words.published_x, words.published_y)
     return figure
 
 
@@ -98,7 +107,11 @@ def _lines(ax: Axes, lines: Mapping[str, Sequence[Point]], looks: Mapping[str, d
                     yerr=spreads if any(spreads) else None, label=name, **looks[name])  # fmt: skip
     _logarithmic(ax, [point.x for points in lines.values() for point in points])
     ax.grid(visible=True, color=GREY, alpha=0.2, linewidth=0.5)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=_beside_each_other(lines))
+
+
+def _beside_each_other(names: Iterable[str]) -> int:
+    return 2 if all(len(name) <= LONGEST_NAME for name in names) else 1
 
 
 def _logarithmic(ax: Axes, at: Sequence[float]) -> None:
