@@ -109,6 +109,25 @@ def test_paper_s_networks_make_the_paper_s_exaflops() -> None:
     assert sorted(published.values()) == sorted(x for rows in TABLE_6.values() for _, x in rows)
 
 
+def test_paper_s_networks_are_trained_as_table_3_says() -> None:
+    """As the recipes of its rows, which tests/test_recipes.py holds against the table; R200x3 is in Table 6 alone."""
+    scale = SCALES["paper"]
+    base, rows = RECIPES[scale.recipe].config, {}
+    assert base is not None
+    for network in (*scale.vits, *scale.hybrids, *scale.bits):
+        rows[network.label] = override(base, network.settings)
+    table = [recipe.config for name, recipe in RECIPES.items() if name.startswith("table3-jft-")]
+    published = {config.model.name: config for config in table if config is not None}
+    assert {made.model.name for made in rows.values()} - published.keys() == {"BiT-R200x3"}
+    for label, made in rows.items():
+        like = published[made.model.name if "R200x3" not in label else "BiT-R152x2"]
+        length = override(like, {"schedule.duration": made.schedule.duration}).schedule
+        assert (made.optimizer, made.schedule, made.loss) == (like.optimizer, length, like.loss), label
+        assert made.training.batch_size == like.training.batch_size
+        for name in ("dropout", "representation_size", "head_bias"):
+            assert (getattr(made.model, name) or 0) == (getattr(like.model, name) or 0), label
+
+
 def test_means_of_table_6_are_those_of_table_7() -> None:
     by_compute = {point.x: point.y for point in COMPUTE["BiT"]}
     assert by_compute[50] == pytest.approx(OPTIMIZERS["R50"][0], abs=0.006)
