@@ -213,7 +213,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
-        session.put_away(finished)
+        session.stream.put_away(finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
