@@ -15,6 +15,7 @@ import torch
 
 import vitral.data.reading as reading
 import vitral.session as session
+import vitral.stream as stream
 from tests.pictures import write_folder
 from tests.test_run import SETTINGS
 from vitral.config import Duration
@@ -75,7 +76,7 @@ class Clock:
         self.now = 0.0
         for module in (loop, log, session):
             monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=self))
-        monkeypatch.setattr(session, "Reader", partial(reading.Reader, clock=self))
+        monkeypatch.setattr(stream, "Reader", partial(reading.Reader, clock=self))
 
     def __call__(self) -> float:
         return self.now
@@ -107,7 +108,7 @@ def test_what_holds_a_run_up_is_told(
     does beside it (so that no core is idle only where there is none)."""
     clock = Clock(monkeypatch)
     for where, name, seconds in (
-        (session.Session, "_learn", model), (reading, "read_bytes", disk), (session, "vary", varying),
+        (session.Session, "_learn", model), (reading, "read_bytes", disk), (stream, "vary", varying),
     ):  # fmt: skip
         monkeypatch.setattr(where, name, clock.slowed(getattr(where, name), seconds))
     monkeypatch.setattr(session, "cores", lambda: cores)

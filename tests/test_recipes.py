@@ -9,12 +9,14 @@ import pytest
 from vitral.cli import main
 from vitral.commands.recipes import computation
 from vitral.config import AugmentationConfig, Preprocessing, PretrainingConfig, RunConfig
+from vitral.evaluators.probe import DECAYS
 from vitral.models import configuration
 from vitral.overrides import values
 from vitral.planning import model_config
 from vitral.presets import Facts, finetune, scratch_small
 from vitral.recipes import RECIPES, Grid
 from vitral.recipes.bit import hyperrule
+from vitral.recipes.frozen import linear_probe
 from vitral.training.schedule import Schedule
 
 FIXED = {name: recipe.config for name, recipe in RECIPES.items() if recipe.config is not None}
@@ -117,6 +119,61 @@ def test_the_highest_resolutions_average_the_weights(pixels: int) -> None:
     made = config(f"table2-imagenet-{pixels}")  # section 4.1: Polyak averaging with a factor of 0.9999
     assert (made.training.average, made.preprocessing.crop) == (0.9999, (pixels, pixels))
     assert (str(made.schedule.duration), made.optimizer.name) == ("20000 steps", "sgd")
+
+
+@pytest.mark.parametrize(
+    ("name", "warmup", "held_out"),
+    [  # of the authors' code; section B.1.1 and Table 4's caption say what is held out
+        ("table4-imagenet", 500, 0.01), ("table4-cifar", 500, 0.02), ("table4-pets-flowers", 100, 0.1),
+        ("table4-vtab", 200, 200 / 1000), ("table2-imagenet-512", 500, 0.01), ("table2-imagenet-518", 500, 0.01),
+    ],
+)  # fmt: skip
+def test_transfer_warms_up_and_holds_out_as_the_authors(name: str, warmup: int, held_out: float) -> None:
+    made = config(name)
+    assert (str(made.schedule.warmup), made.data.validation_fraction) == (f"{warmup} steps", held_out)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "layers", "magnitude", "mixup"),
+    [  # arXiv 2106.10270, section 3: RandAugment layers and magnitude, Mixup
+        ("none", 0, 0, 0.0), ("light1", 2, 0, 0.0), ("light2", 2, 10, 0.2), ("medium1", 2, 15, 0.2),
+        ("medium2", 2, 15, 0.5), ("strong1", 2, 20, 0.5), ("strong2", 2, 20, 0.8),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "epochs", "weight_decay", "head_bias"),
+    [("i1k", 300, 0.1, -6.9), ("i21k", 300, 0.03, -10.0), ("i21k-30ep", 30, 0.03, -10.0)],
+)
+def test_augreg_pretrains_by_seven_augmentations(
+    name: str, epochs: int, weight_decay: float, head_bias: float, augmentation: str, layers: int, magnitude: float,
+    mixup: float,
+) -> None:  # fmt: skip
+    made = config(f"augreg-{name}-{augmentation}")
+    assert made.augmentation == AugmentationConfig(
+        randaugment_layers=layers, randaugment_magnitude=magnitude, mixup=mixup
+    )
+    optimizer, schedule = made.optimizer, made.schedule
+    assert (optimizer.name, optimizer.beta1, optimizer.beta2, optimizer.clip_norm) == ("adamw", 0.9, 0.999, 1.0)
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (1e-3, weight_decay)
+    assert (schedule.decay, schedule.final, str(schedule.warmup)) == ("cosine", 0.0, "10000 steps")
+    assert (str(schedule.duration), made.training.batch_size) == (f"{epochs} epochs", 4096)
+    assert (made.loss.name, made.model.head_bias, made.preprocessing.crop) == ("sigmoid", head_bias, (224, 224))
+    assert made.model.representation_size == (768 if name == "i1k" else None)  # no hidden layer for ImageNet-21k
+    assert made.data.validation_fraction == (0.01 if name == "i1k" else RunConfig().data.validation_fraction)
+
+
+@pytest.mark.parametrize(("epochs", "score"), [(90, "76.5"), (150, "78.5"), (300, "80.0")])
+def test_plain_vit_is_the_papers_baseline(epochs: int, score: str) -> None:
+    """arXiv 2205.01580."""
+    made = config(f"plain-S/16-{epochs}ep")
+    model, optimizer, schedule = made.model, made.optimizer, made.schedule
+    assert (model.name, model.pool, model.positions, model.representation_size) == ("ViT-S/16", "gap", "sincos2d", 384)
+    assert made.augmentation == AugmentationConfig(randaugment_layers=2, randaugment_magnitude=10, mixup=0.2)
+    assert (made.training.batch_size, made.training.average) == (1024, 0.0)
+    assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ("adamw", 1e-3, 0.1)
+    assert (optimizer.clip_norm, schedule.decay, str(schedule.warmup)) == (1.0, "cosine", "10000 steps")
+    assert str(schedule.duration) == f"{epochs} epochs"
+    assert RECIPES[f"plain-S/16-{epochs}ep"].expected == f"ImageNet {score} %"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +312,12 @@ def test_bit_is_trained_in_steps(name: str, epochs: int, drops: tuple[int, ...])
     assert made.optimizer.learning_rate == pytest.approx(0.03 * 4096 / 256)
     assert (made.optimizer.name, made.optimizer.weight_decay, made.optimizer.momentum) == ("sgd", 1e-4, 0.9)
     assert (made.loss.name, made.training.batch_size, made.augmentation.mixup) == ("sigmoid", 4096, 0.0)
+
+
+def test_a_probe_is_as_long_as_there_are_decays_to_try() -> None:
+    made, said = linear_probe(Facts(700, 12, 300, 400, pretrained=Preprocessing()))
+    assert made.schedule.duration.steps(made.training.batch_size, 700) == len(DECAYS)
+    assert f"for {len(DECAYS)} weight decays" in said[0].reason
 
 
 def test_imagenet_at_batch_4096_takes_the_papers_number_of_steps() -> None:

@@ -85,6 +85,24 @@ class Screen:
             self._live = None
 
 
+class Brief(Screen):
+    """A screen on which one of several runs shows how far it is and what is wrong, and no more."""
+
+    def __init__(self, screen: Screen, prefix: str) -> None:
+        super().__init__(quiet=screen.quiet)
+        self.console, self.prefix = screen.console, prefix
+
+    def say(self, sentence: str) -> None:
+        """Nothing."""
+
+    def decide(self, sentence: str) -> None:
+        """Nothing: it is said once of all."""
+
+    def progress(self, line: str, force: bool = False) -> None:
+        """As of any run, with the prefix before it."""
+        super().progress(self.prefix + line, force)
+
+
 def visible(text: str) -> str:
     """`text` with its control characters spelled out."""
     return text.translate(CONTROL)

@@ -88,7 +88,7 @@ class FrozenSession(Session):
         """As of any session, of rows where they are kept."""
         if TRAIN not in self.rows:
             yield from super().batches(step)
-        for epochs, samples in self.ids(step):
+        for epochs, samples in self.stream.ids(self.config, step):
             yield self.rows[TRAIN].batch(epochs, samples)
 
     def inputs(self, batch: Batch) -> Tensor:

@@ -36,7 +36,7 @@ from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
-from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled
+from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled, total_steps
 from vitral.serving.predictor import Model, choose_device, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
@@ -177,7 +177,7 @@ def _prepared(
         config=config,
         dataset=dataset,
         folder=folder,
-        cadence=_cadence(config, schedule, dataset),
+        cadence=_cadence(config, dataset),
         device=device,
         screen=screen,
         stopped=stopped,
@@ -213,7 +213,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
-        session.put_away(finished)
+        session.stream.put_away(finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:
@@ -263,12 +263,12 @@ def _progress(network: Network, config: RunConfig) -> Progress:
     return Progress(network, build_optimizer(groups, config.optimizer), average)
 
 
-def _cadence(config: RunConfig, schedule: Schedule, dataset: Dataset) -> Cadence:
+def _cadence(config: RunConfig, dataset: Dataset) -> Cadence:
     def steps(name: str) -> int:
         return int(getattr(config.training, name).steps(config.training.batch_size, len(dataset.splits[TRAIN])))
 
     patience = config.training.patience or 0
-    total = len(frozen.decays(dataset)) if config.optimizer.name == "lbfgs" else schedule.total
+    total = total_steps(config, dataset)
     return Cadence(total, steps("log_every"), steps("evaluate_every"), steps("checkpoint_every"), patience)
 
 

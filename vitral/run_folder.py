@@ -120,9 +120,7 @@ def _begun(folder: Path) -> bool:
 def finished_step(folder: Path, plan: Plan) -> int | None:
     """The last step of a run that is trained to its end and measured on every split; `None` if anything is left to do,
     or to mend."""
-    config, splits = plan.config, plan.dataset.splits
-    schedule = Schedule.build(config.schedule, config.training.batch_size, len(splits[TRAIN]))
-    total = len(decays(plan.dataset)) if config.optimizer.name == "lbfgs" else schedule.total
+    splits, total = plan.dataset.splits, total_steps(plan.config, plan.dataset)
     try:
         found = json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))
         # the intervals come last: an evaluation during training writes the rest
@@ -132,6 +130,13 @@ def finished_step(folder: Path, plan: Plan) -> int | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return int(found["step"]) if done else None
+
+
+def total_steps(config: RunConfig, dataset: Dataset) -> int:
+    """Steps of the whole run: updates, or the weight decays that a head is solved for."""
+    if config.optimizer.name == "lbfgs":
+        return len(decays(dataset))
+    return Schedule.build(config.schedule, config.training.batch_size, len(dataset.splits[TRAIN])).total
 
 
 def _is_whole(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,26 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitral.config import RunConfig, Size
+from vitral.config import RunConfig
 from vitral.console import Screen, duration_words
 from vitral.data import batched
-from vitral.data.balance import BalancedOrder
-from vitral.data.choices import drawn
-from vitral.data.loader import Batch, Ids, Make, batches
+from vitral.data.loader import Batch
 from vitral.data.mixing import mix
-from vitral.data.order import repeated_ids
 from vitral.data.preprocessing import normalise
-from vitral.data.random_streams import batch_generator, borrowed_generator, step_seed
-from vitral.data.reading import Opened, Reader
-from vitral.data.transforms import vary
+from vitral.data.random_streams import batch_generator, step_seed
 from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import cores, evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
-from vitral.keeping import build_cache, put_away
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
+from vitral.stream import Stream
 from vitral.training import checkpoint, lora, memory, sparse
 from vitral.training.distillation import build_distillation
 from vitral.training.head_first import HeadFirst
@@ -40,7 +34,7 @@ from vitral.training.limits import WORDS, Work, limit
 from vitral.training.log import JsonLines, Speed, TensorBoard
 from vitral.training.loop import Cadence, Progress
 from vitral.training.losses import build_loss, class_weights, hits, targets
-from vitral.training.resolution import Resolution, at_size
+from vitral.training.resolution import Resolution
 
 MAX_FAILED_SAVES = 3
 """Checkpoints in a row that may fail before the run gives up."""
@@ -89,53 +83,12 @@ class Session:
         self.speed, self.recent, self.work = Speed(), Speed(), Work()
         self.failed_saves = 0
         self.last_line = self.limit = ""
-        self.reader: Reader | None = None
+        self.stream = Stream(self.train_split, self.folder, self.screen, self.work.note)
         self.expected: tuple[int, memory.Peak] | None = None
-
-    # Data ----------------------------------------------------------------------------------------
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The endless stream of training batches from `step` on; a pure function of seed and step."""
-        runtime, data, ids = self.config.runtime, self.config.data, self.ids(step)
-        if self.reader is None:
-            cache = build_cache(runtime, data.shrink, self.folder, self.screen)
-            self.reader = Reader(data.max_pixels, data.scaled_decoding, data.shrink, cache, self.work.note)
-        for size, steps in self.resolution.parts(step):
-            part = itertools.islice(ids, steps)
-            yield from batches(part, self._make_at(size), size, threads(runtime.workers), runtime.prefetch)
-
-    def put_away(self, done: bool) -> None:
-        """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
-        if self.reader is not None and self.reader.cache is not None:
-            put_away(self.reader.cache, len(self.train_split), done, self.screen)
-
-    def ids(self, step: int) -> Iterator[Ids]:
-        """Epochs and sample ids of every batch from `step` on."""
-        size, seed, balance = self.config.training.batch_size, self.config.training.seed, self.config.data.balance
-        order = BalancedOrder([own[0] for own in self.train_split.labels], balance, seed) if balance else None
-        for start in itertools.count(step * size, size):
-            yield (
-                order.sample_ids(start, size)
-                if order
-                else repeated_ids(start, size, len(self.train_split), seed, self.config.augmentation.repeats)
-            )
-
-    def _make_at(self, size: Size) -> Make:
-        """What makes a training picture of this size, varied or with the choices for it."""
-        seed, on_device = self.config.training.seed, self.config.runtime.augment_on == "device"
-        preprocessing, augmentation = at_size(size, self.config.preprocessing, self.config.augmentation)
-
-        def make(epoch: int, sample: int) -> Any:
-            rng = borrowed_generator(seed, epoch, sample)
-
-            def varied(picture: Opened) -> Any:
-                pixels = picture.cut(rng, augmentation, preprocessing)
-                return (pixels, drawn(size, rng, augmentation)) if on_device else vary(pixels, rng, augmentation)
-
-            assert self.reader is not None
-            return self.reader.make(self.train_split.sources[sample], varied)
-
-        return make
+        return self.stream.batches(self.config, self.resolution, step)
 
     # Hooks ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from vitral import run
 from vitral.config import Duration, RunConfig
-from vitral.console import Screen
+from vitral.console import Brief, Screen
 from vitral.datasets import read as read_pictures
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
 from vitral.errors import NonFiniteError, StorageError, UsageError
@@ -218,24 +218,6 @@ def _write(folder: Path, table: dict[str, Any]) -> None:
 
 
 # Members --------------------------------------------------------------------------------------------
-
-
-class Brief(Screen):
-    """A screen on which a member shows how far it is and what is wrong, and no more."""
-
-    def __init__(self, screen: Screen, prefix: str) -> None:
-        super().__init__(quiet=screen.quiet)
-        self.console, self.prefix = screen.console, prefix
-
-    def say(self, sentence: str) -> None:
-        """Nothing."""
-
-    def decide(self, sentence: str) -> None:
-        """Nothing: it is said of the final run."""
-
-    def progress(self, line: str, force: bool = False) -> None:
-        """As of any run, with the member's name before it."""
-        super().progress(self.prefix + line, force)
 
 
 def _run(

@@ -14,6 +14,7 @@ import pytest
 
 from tests.pictures import write_folder
 from vitral.benchmarks import STUDIES
+from vitral.benchmarks.measures import Asked, counted, planned
 from vitral.benchmarks.paper_points import COMPUTE, OPTIMIZERS, TABLE_6
 from vitral.benchmarks.pictures import few, halves, part, read_pictures
 from vitral.benchmarks.scales import SCALES
@@ -23,6 +24,7 @@ from vitral.catalogue import CATALOGUE
 from vitral.cli import main
 from vitral.commands import studies
 from vitral.config import Preprocessing
+from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, Dataset, Split
 from vitral.errors import UsageError
 from vitral.models import configuration
@@ -109,6 +111,25 @@ def test_paper_s_networks_make_the_paper_s_exaflops() -> None:
     assert sorted(published.values()) == sorted(x for rows in TABLE_6.values() for _, x in rows)
 
 
+def test_paper_s_networks_are_trained_as_table_3_says() -> None:
+    """As the recipes of its rows, which tests/test_recipes.py holds against the table; R200x3 is in Table 6 alone."""
+    scale = SCALES["paper"]
+    base, rows = RECIPES[scale.recipe].config, {}
+    assert base is not None
+    for network in (*scale.vits, *scale.hybrids, *scale.bits):
+        rows[network.label] = override(base, network.settings)
+    table = [recipe.config for name, recipe in RECIPES.items() if name.startswith("table3-jft-")]
+    published = {config.model.name: config for config in table if config is not None}
+    assert {made.model.name for made in rows.values()} - published.keys() == {"BiT-R200x3"}
+    for label, made in rows.items():
+        like = published[made.model.name if "R200x3" not in label else "BiT-R152x2"]
+        length = override(like, {"schedule.duration": made.schedule.duration}).schedule
+        assert (made.optimizer, made.schedule, made.loss) == (like.optimizer, length, like.loss), label
+        assert made.training.batch_size == like.training.batch_size
+        for name in ("dropout", "representation_size", "head_bias"):
+            assert (getattr(made.model, name) or 0) == (getattr(like.model, name) or 0), label
+
+
 def test_means_of_table_6_are_those_of_table_7() -> None:
     by_compute = {point.x: point.y for point in COMPUTE["BiT"]}
     assert by_compute[50] == pytest.approx(OPTIMIZERS["R50"][0], abs=0.006)
@@ -147,6 +168,17 @@ def test_parts_are_nested_balanced_and_another_draw_for_another_seed() -> None:
     assert small.splits[TEST] == whole.splits[TEST]
     assert np.bincount([k for (k,) in few(whole, 10).splits[TRAIN].labels]).tolist() == [10, 10, 8]
     assert few(whole, 0) is whole
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_of_a_share_of_the_pictures_as_many_are_seen_in_all(scale: str, pictures: Path, tmp_path: Path) -> None:
+    study, dataset = made("data-size", scale), read_pictures(str(pictures))
+    words = {"training.batch_size": 1, "runtime.device": "cpu"}
+    asked = Asked(study, SCALES[scale], dataset, dataset, words, tmp_path, Screen(quiet=True))
+    shares = [member for member in study.members if member.series == study.members[0].series]
+    counts = [counted(planned(member, 0, asked)) for member in shares]
+    assert counts[0]["train_count"] < counts[-1]["train_count"] == len(dataset.splits[TRAIN])
+    assert len({count["examples"] for count in counts}) == 1
 
 
 def test_results_are_measured_on_pictures_that_nothing_learns_from(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitral.config import OptimizerConfig
 from vitral.errors import NonFiniteError
 from vitral.training.averaging import Average
 from vitral.training.loop import Cadence, Progress, train
+from vitral.training.optimizer import build_optimizer, parameter_groups
 from vitral.training.watch import LATE
 
 
@@ -92,8 +94,9 @@ def run(
 ) -> tuple[Progress, Hooks]:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    kind: Any = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
-    optimizer = kind([{"params": list(model.parameters()), "scale": 1.0}], lr=0.0, fused=True)
+    config = OptimizerConfig(name, weight_decay=0.1)  # type: ignore[arg-type]
+    groups = parameter_groups(model.named_parameters(), config, lambda _: 0, 0)
+    optimizer = build_optimizer(groups, config)
     progress, hooks = Progress(model, optimizer, Average(model, 0.9)), Hooks(model, **options)
     cadence = Cadence(steps, log, 1000, 1000)
     arguments: Any = (progress, stream(), hooks, cadence, lambda step: 0.01, 1.0)
@@ -104,7 +107,7 @@ def run(
     return progress, hooks
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
 def test_reading_late_changes_no_number(name: str) -> None:
     (at_once, first), (later, second) = run(False, name), run(True, name)
     assert first.logged == second.logged
@@ -118,7 +121,7 @@ def test_a_run_that_is_stopped_between_two_lines_saves_what_was_not_read_yet() -
     assert first.saved[-1]["steps"] == 4
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_loss_that_is_not_finite_changes_no_weight_and_is_named(late: bool, name: str) -> None:
     sound, _ = run(late, name, steps=23)

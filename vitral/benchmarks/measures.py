@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from vitral.datasets.dataset import TEST, TRAIN, Dataset
 from vitral.evaluation import probing, threads
 from vitral.evaluators import PROBES
 from vitral.models.counting import parts_of
+from vitral.overrides import override
 from vitral.planning import Plan, model_config, plan
 from vitral.recipes import RECIPES
 from vitral.run import Result, start
@@ -57,7 +58,10 @@ class Asked:
 
 
 def planned(member: Member, seed: int, asked: Asked) -> Plan:
-    """The first run of a member: its pre-training, or what it has in its place."""
+    """The first run of a member: its pre-training, or what it has in its place.
+
+    Of a share of the pictures it sees as many in all as of all of them: an epoch is one of all.
+    """
     if member.kind == "none":
         return transferred(member.settings, seed, asked)
     words = {**member.settings, **asked.words, "training.seed": seed, "training.keep_checkpoints": 1}
@@ -67,7 +71,12 @@ def planned(member: Member, seed: int, asked: Asked) -> Plan:
     dataset = asked.upstream if member.share == 1 else part(asked.upstream, member.share, seed)
     if member.kind == "pictures":
         return plan(f"{asked.scale.recipe}-unlabelled", words, unlabelled(dataset))
-    return plan(asked.scale.recipe, words, dataset)
+    made = plan(asked.scale.recipe, words, dataset)
+    duration = made.config.schedule.duration
+    if member.share == 1 or duration.unit != "epochs":
+        return made
+    examples = Duration(duration.amount * len(asked.upstream.splits[TRAIN]), "examples")
+    return replace(made, config=override(made.config, {"schedule.duration": examples}))
 
 
 def place(folder: Path, name: str, seed: int) -> Path:

@@ -18,13 +18,12 @@ from vitral.benchmarks.budget import Budget
 from vitral.benchmarks.measures import Asked, measure
 from vitral.benchmarks.protocols import StoppedError
 from vitral.benchmarks.study import Member
-from vitral.console import duration_words
+from vitral.console import Brief, duration_words
 from vitral.errors import NonFiniteError, StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.overrides import to_json
 from vitral.recipes import RECIPES
 from vitral.run_folder import described
-from vitral.sweep import Brief
 from vitral.training.log import JsonLines
 
 DESCRIPTION, RESULTS = "study.json", "results.jsonl"

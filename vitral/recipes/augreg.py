@@ -91,8 +91,9 @@ RECIPES = {
             "arXiv 2106.10270, section 3",
             f"ImageNet {score:.2f} % at best",
             _pretrain(data, augmentation, length),
-            note="The score is the best of B/16 at 224 pixels over all these settings; the authors also tried dropout "
-            "and stochastic depth of 0.1, and weight decay of 0.03 and 0.1.",
+            note="The score is the best of B/16 at 224 pixels over all these settings"
+            f"{', fine-tuned on ImageNet' if data == 'i21k' else ''}; the authors also tried dropout and stochastic "
+            "depth of 0.1, and weight decay of 0.03 and 0.1.",
             pictures=IMAGENET if data == "i1k" else IMAGENET_21K,
         )
         for name, ((data, length), score) in PRETRAIN.items()

@@ -18,6 +18,7 @@ from vitral.config import (
     TrainingConfig,
 )
 from vitral.recipes.recipe import Recipe, epochs, steps
+from vitral.recipes.vit import LOWEST
 
 AT_THE_END = steps(1e9)
 
@@ -38,8 +39,8 @@ def _small(side: int, examples: float, batch: int, augmentation: AugmentationCon
 PAPER = RunConfig(
     model=ModelConfig(image_size=(224, 224), head_bias=-10.0),
     preprocessing=Preprocessing(resize=(224, 224)),
-    optimizer=OptimizerConfig("adamw", 8e-4, 0.1, clip_norm=1.0),
-    schedule=ScheduleConfig(epochs(7), steps(10_000), "linear", final=1e-5 / 8e-4),
+    optimizer=OptimizerConfig("adamw", 8e-4, 0.1, clip_norm=0.0),
+    schedule=ScheduleConfig(epochs(7), steps(10_000), "linear", final=LOWEST / 8e-4),
     loss=LossConfig("sigmoid"),
     training=TrainingConfig(batch_size=4096, evaluate_every=AT_THE_END),
 )

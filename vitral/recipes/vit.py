@@ -18,6 +18,9 @@ from vitral.recipes.recipe import IMAGENET, IMAGENET_21K, JFT, MINIVAL, Grid, Re
 
 SOURCE = "arXiv 2010.11929"
 
+LOWEST = 1e-5
+"""Learning rate at the end of a pre-training, of the authors' public checkpoints."""
+
 
 def _pretrain(
     model: str,
@@ -42,7 +45,7 @@ def _pretrain(
         preprocessing=Preprocessing(resize=(224, 224)),
         optimizer=OptimizerConfig("adamw", rate, weight_decay, clip_norm=clip),
         schedule=ScheduleConfig(
-            epochs(length), steps(10_000), "cosine" if decay == "cosine" else "linear", final=1e-5 / rate
+            epochs(length), steps(10_000), "cosine" if decay == "cosine" else "linear", final=LOWEST / rate
         ),
         loss=LossConfig("sigmoid"),
         training=TrainingConfig(batch_size=4096),
@@ -80,8 +83,8 @@ DAYS = {"table3-jft-H/14": "2.5k", "table3-jft-L/16": "0.68k", "table3-i21k-L/16
 """TPUv3-core-days of Table 2."""
 
 
-def _pre_logits(model: str) -> int | None:
-    """Width of the tanh layer: the transformer's own."""
+def hidden_size(model: str) -> int | None:
+    """Width of the tanh layer: the transformer's own; `None` for a ResNet, which has none."""
     size = model.rpartition("-")[2].partition("/")[0]
     return {"B": 768, "L": 1024, "H": 1280}.get(size)
 
@@ -91,17 +94,17 @@ def _table_3() -> dict[str, Recipe]:
     made = {}
     for model, (length, rate, score, compute) in JFT_ROWS.items():
         name = f"table3-jft-{_short(model)}"
-        config = _pretrain(model, length, rate, "linear", 0.1, 0.0, 0.0, _pre_logits(model), DataConfig())
+        config = _pretrain(model, length, rate, "linear", 0.1, 0.0, 0.0, hidden_size(model), DataConfig())
         cost = f"{compute:,} exaFLOPs (Table 6)" + (f", {DAYS[name]} TPUv3-core-days (Table 2)" if name in DAYS else "")
         made[name] = _row(name, f"ImageNet {score:.2f} %", config, cost, JFT)
     for model, score in I21K_ROWS.items():
         name = f"table3-i21k-{_short(model)}"
-        config = _pretrain(model, 90, 1e-3, "linear", 0.03, 0.1, 0.0, _pre_logits(model), DataConfig())
+        config = _pretrain(model, 90, 1e-3, "linear", 0.03, 0.1, 0.0, hidden_size(model), DataConfig())
         cost = f"{DAYS[name]} TPUv3-core-days (Table 2)" if name in DAYS else ""
         made[name] = _row(name, f"ImageNet {score:.2f} % at 384", config, cost, IMAGENET_21K)
     for model, score in IMAGENET_ROWS.items():
         name = f"table3-imagenet-{_short(model)}"
-        config = _pretrain(model, 300, 3e-3, "cosine", 0.3, 0.1, 1.0, _pre_logits(model), MINIVAL)
+        config = _pretrain(model, 300, 3e-3, "cosine", 0.3, 0.1, 1.0, hidden_size(model), MINIVAL)
         made[name] = _row(name, f"ImageNet {score:.2f} % at 384", config, "", IMAGENET)
     return made
 

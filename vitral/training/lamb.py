@@ -18,11 +18,14 @@ class Lamb(torch.optim.Optimizer):
     With m, v Adam's averages without their bias and u = m / (sqrt(v) + eps) + decay w, a step is
     w <- w - rate phi u, phi = |w| / |u| (1 where either norm is 0). As in the code that DeiT III used (NVIDIA's
     FusedLAMB without its "nvlamb"), parameters that do not decay take phi = 1, so that biases and norms are Adam's.
-    Gradients are clipped by the caller.
+    Gradients are clipped by the caller. As torch's fused optimizers, it leaves parameters as they are while the tensor
+    `found_inf` is 1 (see `vitral.training.watch`); its averages are then of no further use.
 
     Args:
         groups: of parameters, each with its "weight_decay".
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
@@ -38,6 +41,8 @@ class Lamb(torch.optim.Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
+        if self.found_inf is not None:  # zeros for what may be no numbers, which no factor would make 0
+            gradients = [gradient.masked_fill(self.found_inf > 0, 0.0) for gradient in gradients]
         states = [self._state_of(parameter) for parameter in parameters]
         first, second = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
         steps = [int(state["step"]) for state in states]
@@ -54,6 +59,8 @@ class Lamb(torch.optim.Optimizer):
             torch._foreach_add_(updates, parameters, alpha=group["weight_decay"])
             lengths, strides = torch._foreach_norm(parameters), torch._foreach_norm(updates)
             torch._foreach_mul_(updates, [_trust(w, u) for w, u in zip(lengths, strides, strict=True)])
+        if self.found_inf is not None:
+            torch._foreach_mul_(updates, 1 - self.found_inf)
         torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:

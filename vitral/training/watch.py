@@ -2,7 +2,8 @@
 
 Where the device runs ahead of the host (a GPU), reading a number waits for all that leads to it. So the numbers of up
 to `LATE` steps are read at once. A loss or norm that is not finite still changes no weight: the fused optimizers of
-torch skip an update whose `found_inf` is 1, which stays 1 from then on, until the host reads it and stops.
+torch, and our LAMB, skip an update whose `found_inf` is 1, which stays 1 from then on, until the host reads it and
+stops.
 """
 
 from __future__ import annotations
