@@ -44,7 +44,7 @@ def evaluate_split(
 ) -> Evaluation | None:
     """Measure `model` on `split`, whose labels are positions in `model.classes`; `None` if `stop` became true."""
     read = model.batches(
-        split.sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
+        split.sources, lambda source: prepare(decode(source, max_pixels, briefly=True), model.preprocessing), workers
     )
     return evaluate(
         model.over(read, model.logits),
@@ -195,7 +195,7 @@ def represent_split(
     """
 
     def usual(source: Source) -> np.ndarray:
-        return prepare(decode(source, max_pixels, True), model.preprocessing)
+        return prepare(decode(source, max_pixels, briefly=True), model.preprocessing)
 
     found: np.ndarray | None = None
     unreadable: dict[int, str] = {}
