@@ -30,8 +30,8 @@ PAIRS = {
 COLUMNS = ("model", "input", "vitral images/s", "timm images/s", "ratio", "min-max of the ratios")
 
 
-def measure(name: str, options: argparse.Namespace) -> list[str]:
-    """One row: medians of the rounds, and of their ratios."""
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One row: pictures per second of each round, and their ratios."""
     import torch
 
     from vitral.models import create_model
@@ -39,23 +39,26 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
     network = create_model(name)
     size = network.config.image_size
     other = peers.timm().create_model(PAIRS[name], pretrained=False, **_sized(PAIRS[name], size)).eval()
+    models = {"vitral": network, "timm": other}
     images = torch.randn(options.batch, 3, *size)
-    rates: dict[str, list[float]] = {"vitral": [], "timm": []}
+    rates: dict[str, list[float]] = {library: [] for library in models}
     with torch.inference_mode():
-        for turn in range(options.rounds + 1):  # the first warms up
-            pair = [("vitral", network), ("timm", other)]
-            for library, model in pair if turn % 2 else pair[::-1]:
-                rate = options.batch / _seconds(model, images)
-                if turn:
-                    rates[library].append(rate)
-    ratios = [ours / theirs for ours, theirs in zip(rates["vitral"], rates["timm"], strict=True)]
+        for library in report.turns(list(models), options.rounds + 1):
+            rates[library].append(options.batch / _seconds(models[library], images))
+    ours, theirs = rates["vitral"][1:], rates["timm"][1:]  # the first round warms up
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {"model": name, "input": size, "vitral": ours, "timm": theirs, "ratio": report.spread(ratios)}
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of `measure`, as printed."""
+    ratio = row["ratio"]
     return [
-        name,
-        "x".join(map(str, size)),
-        f"{statistics.median(rates['vitral']):.1f}",
-        f"{statistics.median(rates['timm']):.1f}",
-        f"{statistics.median(ratios):.2f}",
-        f"{min(ratios):.2f}-{max(ratios):.2f}",
+        row["model"],
+        "x".join(map(str, row["input"])),
+        *(f"{statistics.median(row[library]):.1f}" for library in ("vitral", "timm")),
+        f"{ratio['median']:.2f}",
+        f"{ratio['min']:.2f}-{ratio['max']:.2f}",
     ]
 
 
@@ -76,11 +79,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--models", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    report.add_common_options(parser)
     options = parser.parse_args()
+    env = report.environment()
     rows = [measure(name, options) for name in options.models]
-    print(report.heading(report.environment()), end="\n\n")
-    print(report.table(COLUMNS, rows))
+    print(report.heading(env), end="\n\n")
+    print(report.table(COLUMNS, [cells(row) for row in rows]))
+    report.write_json(options.json, {"environment": env, "batch": options.batch, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -99,15 +99,12 @@ def agreement(rows: dict[str, Row], paths: list[Path]) -> dict[str, float]:
 
 def measure(rows: dict[str, Row], paths: list[Path], rounds: int) -> dict[str, list[float]]:
     """Pictures per second of each row in each round."""
-    names = list(rows)
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    for k in range(rounds):
-        first = k % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            rows[name](paths)
-            rates[name].append(len(paths) / (time.perf_counter() - start))
-            print(f"round {k + 1}: {name} {rates[name][-1]:.1f} pictures/s", file=sys.stderr)
+    rates: dict[str, list[float]] = {name: [] for name in rows}
+    for name in report.turns(list(rows), rounds):
+        start = time.perf_counter()
+        rows[name](paths)
+        rates[name].append(len(paths) / (time.perf_counter() - start))
+        print(f"round {len(rates[name])}: {name} {rates[name][-1]:.1f} pictures/s", file=sys.stderr)
     return rates
 
 

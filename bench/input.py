@@ -190,17 +190,14 @@ COLUMNS = ("path", "images/s", "min-max", "to pillow", "to decode alone")
 
 
 def measure(paths: dict[str, Path_], jpegs: list[bytes], rounds: int) -> dict[str, list[float]]:
-    """Images per core second of each path in each round; each round starts with another path."""
-    names = list(paths)
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    """Images per core second of each path in each round."""
+    rates: dict[str, list[float]] = {name: [] for name in paths}
     for path in paths.values():
         path(jpegs)  # libraries warm up, and caches fill
-    for i in range(rounds):
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.process_time()  # of one thread: what else the machine does counts less
-            paths[name](jpegs)
-            rates[name].append(len(jpegs) / (time.process_time() - start))
+    for name in report.turns(list(paths), rounds):
+        start = time.process_time()  # of one thread: what else the machine does counts less
+        paths[name](jpegs)
+        rates[name].append(len(jpegs) / (time.process_time() - start))
     return rates
 
 

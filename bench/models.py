@@ -243,9 +243,8 @@ class Worker:
 def measure(case: Case, mode: str, allocator: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each library, fastest peer and ceiling taken from the same rounds."""
     workers = [Worker(name, case, mode, allocator, options) for name in (*options.libraries, CEILING)]
-    for i in range(options.rounds):
-        for k in range(len(workers)):
-            workers[(i + k) % len(workers)].run_round()  # each round starts with another one
+    for worker in report.turns(workers, options.rounds):
+        worker.run_round()
     for worker in workers:
         worker.stop()
     *libraries, ceiling = workers

@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Row = TypeVar("Row")
 
 PACKAGES = (
     "torch", "torchvision", "timm", "transformers", "openvino", "nncf", "onnxruntime", "pillow", "simplejpeg", "numpy",
@@ -46,6 +48,13 @@ def environment() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "versions": versions,
     }
+
+
+def turns(rows: Sequence[Row], rounds: int) -> Iterator[Row]:
+    """Every row once in each round; each round starts with another one, so that no row always follows the same."""
+    for i in range(rounds):
+        first = i % len(rows)
+        yield from (*rows[first:], *rows[:first])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -55,7 +55,7 @@ def evaluate_split(
     """
     sources = _own(split, group)
     read = model.batches(
-        sources, lambda source: prepare(decode(source, max_pixels, True), model.preprocessing), workers
+        sources, lambda source: prepare(decode(source, max_pixels, briefly=True), model.preprocessing), workers
     )
     own = gather(model.over(read, model.logits), len(sources), len(model.classes), stop)
     answers = None if own is None else _together(own, len(split), group)
@@ -215,7 +215,7 @@ def represent_split(
     """
 
     def usual(source: Source) -> np.ndarray:
-        return prepare(decode(source, max_pixels, True), model.preprocessing)
+        return prepare(decode(source, max_pixels, briefly=True), model.preprocessing)
 
     sources = _own(split, group)
     found: np.ndarray | None = None

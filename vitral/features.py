@@ -133,7 +133,7 @@ def represent(
     fresh: tuple[list[bytes], list[np.ndarray]] = ([], [])
     read = model.batches(
         [split.sources[i] for i in missing],
-        lambda source: prepare(decode(source, max_pixels, True), model.preprocessing),
+        lambda source: prepare(decode(source, max_pixels, briefly=True), model.preprocessing),
         workers,
     )
     stopped = False

@@ -22,7 +22,8 @@ from vitral.overrides import override
 from vitral.presets import Facts
 from vitral.recipes import RECIPES, Recipe
 from vitral.registry import look_up
-from vitral.serving.predictor import Model, choose_device
+from vitral.serving.device import choose_device
+from vitral.serving.predictor import Model
 from vitral.weights import Pretrained, read
 
 OVERLAP_LIMIT = 200_000

@@ -37,7 +37,8 @@ from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
 from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled, total_steps
-from vitral.serving.predictor import Model, choose_device, load
+from vitral.serving.device import choose_device
+from vitral.serving.predictor import Model, load
 from vitral.session import Session
 from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average

@@ -23,7 +23,7 @@ from vitral.files import replace_durably
 from vitral.frozen import decays
 from vitral.overrides import differences, from_json, override, to_json
 from vitral.planning import Plan, model_words
-from vitral.serving.predictor import choose_device
+from vitral.serving.device import choose_device
 from vitral.training import checkpoint
 from vitral.training.log import JsonLines
 from vitral.training.loop import Progress

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import peers
-from tests.models.networks import moved
+from tests.models.networks import equal_in_every_batch, moved
 from vitral.errors import DataError, UsageError
 from vitral.models import configuration, create_model
 from vitral.models.beit import VARIANTS, BEiT, BEiTConfig
@@ -116,23 +116,7 @@ def test_pictures_of_another_size_are_refused_with_the_way_out() -> None:
 
 
 def test_a_picture_has_the_same_tokens_alone_and_in_a_batch() -> None:
-    model = tiny(width=64)
-    images = torch.randn(8, 3, 16, 16)
-    with torch.inference_mode():
-        together = model.encode(images)
-        for size in (1, 3):
-            assert torch.equal(torch.cat([model.encode(part) for part in images.split(size)]), together)
-
-
-def test_checkpointed_blocks_change_no_gradient() -> None:
-    images = torch.randn(2, 3, 16, 16)
-    gradients = []
-    for flag in (False, True):
-        model = tiny(checkpoint_blocks=flag, dropout=0.1, stochastic_depth=0.2).train()
-        torch.manual_seed(1)
-        model(images).square().sum().backward()
-        gradients.append([p.grad for p in model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert equal_in_every_batch(tiny(width=64), torch.randn(8, 3, 16, 16), (1, 3))
 
 
 def test_initial_values_have_the_authors_distributions() -> None:

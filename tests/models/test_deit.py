@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import peers
-from tests.models.networks import count
+from tests.models.networks import count, equal_in_every_batch
 from tests.models.transformers_names import perturbed, translated
 from vitral.models import create_model
 from vitral.models.deit import VARIANTS, DistilledConfig, DistilledVisionTransformer
@@ -67,7 +67,4 @@ def test_in_training_the_scores_are_the_mean_too() -> None:
 
 def test_a_picture_has_the_same_bits_in_every_batch() -> None:
     model = perturbed(DistilledVisionTransformer(TINY))
-    images = torch.randn(9, 3, 16, 16)
-    with torch.inference_mode():
-        whole = model.encode(images)
-        assert all(torch.equal(model.encode(images[i : i + 1])[0], whole[i]) for i in range(9))
+    assert equal_in_every_batch(model, torch.randn(9, 3, 16, 16))

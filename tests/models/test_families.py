@@ -120,6 +120,26 @@ def test_every_parameter_gets_a_gradient(family: str) -> None:
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+CHECKPOINTED = [family for family, config in TINY.items() if hasattr(config, "checkpoint_blocks")]
+
+
+@pytest.mark.parametrize("family", CHECKPOINTED)
+def test_checkpointed_blocks_are_made_again_and_change_no_gradient(family: str) -> None:
+    known = {field.name for field in dataclasses.fields(TINY[family])}
+    rates = {name: rate for name, rate in {"dropout": 0.1, "stochastic_depth": 0.2}.items() if name in known}
+    gradients, calls = [], []
+    for flag in (False, True):
+        network = made(family, checkpoint_blocks=flag, **rates).train()
+        called: list[str] = []
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(lambda *_, called=called, name=name: called.append(name))
+        network(pictures(family)).square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+        calls.append(len(called))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert calls[1] > calls[0]
+
+
 @families
 def test_layers_are_counted_from_the_stem_to_the_head(family: str) -> None:
     network = made(family)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import peers
-from tests.models.networks import count
+from tests.models.networks import count, equal_in_every_batch
 from tests.models.transformers_names import perturbed, translated
 from vitral.errors import UsageError
 from vitral.models import create_model
@@ -121,10 +121,7 @@ def test_layerscale_starts_at_its_value() -> None:
 def test_a_picture_has_the_same_bits_in_every_batch() -> None:
     for mlp in ("gelu", "swiglu"):
         model = perturbed(LayerScaleTransformer(LayerScaleConfig(4, 32, 2, 64, 2, (16, 16), 5, mlp=mlp)))
-        images = torch.randn(9, 3, 16, 16)
-        with torch.inference_mode():
-            whole = model.encode(images)
-            assert all(torch.equal(model.encode(images[i : i + 1])[0], whole[i]) for i in range(9))
+        assert equal_in_every_batch(model, torch.randn(9, 3, 16, 16))
 
 
 def test_fewer_than_no_registers_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests import peers
-from tests.models.networks import moved
+from tests.models.networks import equal_in_every_batch, moved
 from vitral.errors import UsageError
 from vitral.models import configuration, create_model
 from vitral.models.swin import VARIANTS, SwinConfig, SwinTransformer, strangers
@@ -139,22 +139,7 @@ def test_a_shifted_block_lets_windows_meet() -> None:
 
 def test_a_picture_has_the_same_tokens_alone_and_in_a_batch() -> None:
     model = tiny(window_size=7, image_size=(56, 56))
-    images = torch.randn(6, 3, 56, 56)
-    with torch.inference_mode():
-        together = model.encode(images)
-        for size in (1, 2):
-            assert torch.equal(torch.cat([model.encode(part) for part in images.split(size)]), together)
-
-
-def test_checkpointed_blocks_change_no_gradient() -> None:
-    images = torch.randn(2, 3, 32, 32)
-    gradients = []
-    for flag in (False, True):
-        model = tiny(checkpoint_blocks=flag, dropout=0.1, stochastic_depth=0.2).train()
-        torch.manual_seed(1)
-        model(images).square().sum().backward()
-        gradients.append([p.grad for p in model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert equal_in_every_batch(model, torch.randn(6, 3, 56, 56), (1, 2))
 
 
 def test_stochastic_depth_grows_from_block_to_block() -> None:

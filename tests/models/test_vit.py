@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tests import peers
+from tests.models.networks import equal_in_every_batch
 from vitral.config import RunConfig
 from vitral.errors import UsageError
 from vitral.models import configuration, create_model
@@ -263,17 +264,6 @@ def test_every_parameter_gets_a_gradient(changes: dict[str, object]) -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_checkpointed_blocks_change_no_gradient() -> None:
-    images = torch.randn(2, 3, 16, 16)
-    gradients = []
-    for flag in (False, True):
-        model = tiny(checkpoint_blocks=flag, dropout=0.1, stochastic_depth=0.2).train()
-        torch.manual_seed(1)
-        model(images).square().sum().backward()
-        gradients.append([p.grad for p in model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
-
-
 def test_stochastic_depth_drops_whole_pictures_and_keeps_the_mean() -> None:
     model = tiny(stochastic_depth=0.5, depth=3)
     assert [block.drop_branch.rate for block in model.blocks] == [0.0, 0.25, 0.5]
@@ -296,11 +286,7 @@ def test_dropout_is_where_the_paper_puts_it() -> None:
 @pytest.mark.parametrize("changes", [{}, {"pool": "gap"}, {"pool": "map"}, {"positions": "sincos2d"}])
 def test_a_picture_has_the_same_tokens_alone_and_in_a_batch(changes: dict[str, object]) -> None:
     model = tiny(width=64, num_heads=4, **changes)
-    images = torch.randn(32, 3, 16, 16)
-    with torch.inference_mode():
-        together = model.encode(images)
-        for size in (1, 3, 16):
-            assert torch.equal(torch.cat([model.encode(part) for part in images.split(size)]), together)
+    assert equal_in_every_batch(model, torch.randn(32, 3, 16, 16), (1, 3, 16))
 
 
 def test_exports_with_a_dynamic_batch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from vitral.weights import build, read, torchvision
 from vitral.weights.layout import Described
 from vitral.weights.mapping import written
 from vitral.weights.torchvision import vit
+from vitral.weights.torchvision.names import name_of
 
 TI = {"image_size": 64, "patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
 """ViT-Ti, of which torchvision has no builder: the smallest whose number of heads is known."""
@@ -153,11 +156,30 @@ def test_files_of_other_networks_are_not_taken_for_these(builder: str, tmp_path:
     assert not torchvision.recognises(Shapes(tmp_path / "m.pth", network), {})
 
 
-@pytest.mark.parametrize("config", [VARIANTS["ViT-Ti/16"], ResNetConfig((1, 1, 1, 1)), VARIANTS["EfficientNet-B0"]])
-def test_what_torchvision_has_not_is_not_written(config: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            replace(VARIANTS["ViT-Ti/16"], gelu="exact"),
+            "of its vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_h_14, the nearest is vit_b_16, and this has width 192 "
+            "where it has 768, mlp_dim 768 where it has 3072, num_heads 3 where it has 12",
+        ),
+        (VARIANTS["ViT-B/32"], "the nearest is vit_b_32, and this has gelu tanh where it has exact"),
+        (
+            replace(VARIANTS["ViT-L/32"], gelu="exact", pool="gap", image_size=(64, 96)),
+            "this has pool gap where it has token, image_size (64, 96) where it has (64, 64)",
+        ),
+        (ResNetConfig((2, 2, 2, 3), "basic"), "resnet18, and this has blocks (2, 2, 2, 3) where it has (2, 2, 2, 2)"),
+        (VARIANTS["EfficientNet-B0"], "efficientnet_b0, and this has padding same where it has symmetric, norm_eps"),
+        (VARIANTS["Mixer-B/16"], "no model of this family"),
+    ],
+)  # fmt: skip
+def test_what_torchvision_has_not_is_not_written_and_its_refusal_says_what_differs(
+    config: object, said: str, tmp_path: Path
+) -> None:
     with torch.device("meta"):
         network = build_network(config)
-    with pytest.raises(UsageError, match="no model that computes the same"):
+    with pytest.raises(UsageError, match=re.escape(said)):
         torchvision.write(tmp_path, Described(config, Preprocessing(), ()), network.state_dict())
 
 
@@ -200,7 +222,7 @@ def test_preprocessing_is_what_torchvision_documents_for_each_of_its_weights(nam
         named = {name for entry in torchvision.entries(described.config, stored) for name in entry.theirs}
         assert named == set(stored.shapes)
         family = torchvision.FAMILIES[family_of(described.config)]
-        assert family.name(described.config) == name
+        assert name_of(described.config, family.builders(described.config)) == name
         norms = {(m.eps, m.momentum) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
         if norms:
             assert norms == {(described.config.norm_eps, described.config.norm_momentum)}

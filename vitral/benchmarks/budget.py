@@ -14,7 +14,7 @@ from vitral.benchmarks.measures import Asked, counted, planned
 from vitral.benchmarks.study import Member
 from vitral.models import build_network
 from vitral.planning import Plan, model_config
-from vitral.serving.predictor import choose_device
+from vitral.serving.device import choose_device
 
 AFFORDABLE = 2e9
 """Multiplications with additions, forward, of a step that is timed on a CPU: less than a second of work. Of larger

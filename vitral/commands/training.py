@@ -223,7 +223,7 @@ def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:
     from vitral.errors import VitralError
     from vitral.presets import start_from
     from vitral.run_folder import weights_begun_with
-    from vitral.serving.predictor import choose_device
+    from vitral.serving.device import choose_device
     from vitral.training.memory import memory_of
     from vitral.weights.published import fetch
 

@@ -34,7 +34,7 @@ def some_pixels(
     found, unreadable = [], []
     for batch in model.batches(
         [picture.source for picture in chosen],
-        lambda source: prepare(decode(source, max_pixels, True), model.preprocessing),
+        lambda source: prepare(decode(source, max_pixels, briefly=True), model.preprocessing),
         workers,
     ):
         found.append(batch.images)

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from vitral.errors import UsageError
 from vitral.models.convolution import Conventions, ConvNorm, channels_last
-from vitral.models.initial import he_normal, xavier_uniform
+from vitral.models.initial import xavier_uniform
 from vitral.models.kernels import Gelu
 from vitral.models.layerscale import ScaledBlock
 from vitral.models.network import Network, layer_of
 from vitral.models.positions import ResizeRule, resize_positions, resized_table
-from vitral.models.resnet import BasicBlock
+from vitral.models.resnet import BasicBlock, initialise_residual
 from vitral.models.sizes import require_heads, require_positive, require_rates
 from vitral.models.vit import POSITION_STD, Mlp, SelfAttention, drop_rates, through
 
@@ -178,17 +178,13 @@ class CompactTransformer(Network):
 def initialise(model: CompactTransformer) -> None:
     """Give every parameter its initial distribution.
 
-    convolutions    normal of variance 2 / fan_out (arXiv 1502.01852)
-    normalisation   weight 1, bias 0; the last of each residual block weight 0 (arXiv 1706.02677, section 5.1)
+    tokenizer       as a residual network's, see `vitral.models.resnet`
     q, k, v, out    xavier uniform, bias 0      MLP    xavier uniform, bias 0
     positions       normal, std 0.02            head   weight 0, bias `head_bias`
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            he_normal(module)
-        elif isinstance(module, BasicBlock):
-            nn.init.zeros_(module.second.norm.weight)
-        elif isinstance(module, SelfAttention):
+    initialise_residual(model.tokenizer)
+    for module in model.blocks.modules():
+        if isinstance(module, SelfAttention):
             xavier_uniform(module.qkv, parts=3)
             xavier_uniform(module.out)
         elif isinstance(module, Mlp):

@@ -152,21 +152,25 @@ class ResNet(Network):
 
 
 def initialise(model: ResNet) -> None:
-    """Give every parameter its usual initial distribution.
+    """Give every parameter its usual initial distribution: `initialise_residual`; head weight 0, bias `head_bias`."""
+    initialise_residual(model)
+    nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, model.config.head_bias)
+
+
+def initialise_residual(network: nn.Module) -> None:
+    """Give all convolutions and residual blocks of a network their usual initial distributions.
 
     convolutions          normal of variance 2 / fan_out (arXiv 1502.01852)
     normalisation         weight 1, bias 0; the last of each branch weight 0 (arXiv 1706.02677, section 5.1)
-    head                  weight 0, bias `head_bias`
     """
-    for module in model.modules():
+    for module in network.modules():
         if isinstance(module, nn.Conv2d):
             he_normal(module)
         elif isinstance(module, BasicBlock):
             nn.init.zeros_(module.second.norm.weight)
         elif isinstance(module, Bottleneck):
             nn.init.zeros_(module.restore.norm.weight)
-    nn.init.zeros_(model.head.weight)
-    nn.init.constant_(model.head.bias, model.config.head_bias)
 
 
 # Variants ------------------------------------------------------------------------------------------

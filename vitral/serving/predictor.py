@@ -18,8 +18,9 @@ from vitral.data.decode import decode
 from vitral.data.loader import Batch, batches
 from vitral.data.preprocessing import normalise, prepare
 from vitral.datasets.dataset import Source
-from vitral.errors import DataError, UnavailableError, UsageError
+from vitral.errors import DataError, UsageError
 from vitral.models import Network
+from vitral.serving.device import choose_device
 from vitral.serving.exported import GraphNetwork, is_export, open_export
 from vitral.serving.streams import Compute, in_streams
 from vitral.weights import build, folder, read
@@ -338,30 +339,6 @@ def _exported(folder: Path, device: str) -> Model:
     found = open_export(folder, torch.get_num_threads())
     parts = (found.network, found.preprocessing, found.classes, found.descriptions, found.multi_label, found.metrics)
     return Model(*parts).with_backend(found.backend)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU that is there, else the CPU.
-
-    Raises:
-        UsageError: no such kind of device. UnavailableError: this machine has none.
-    """
-    if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}: it takes auto, cpu, cuda, cuda:1 or mps.") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
-        device.type, 0
-    )
-    if (device.index or 0) >= count:
-        raise UnavailableError(
-            f"device {name} is not there ({count} of its kind): use --device cpu, or see `vitral doctor`."
-        )
-    return device
 
 
 def _temperature(metrics: dict[str, Any]) -> float:

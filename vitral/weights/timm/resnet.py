@@ -9,8 +9,8 @@ from typing import Any
 from vitral.models.resnet import VARIANTS, ResNetConfig
 from vitral.weights.stored import Stored
 from vitral.weights.timm.published import input_of, require_pool
-from vitral.weights.torchvision.resnet import entries
-from vitral.weights.torchvision.resnet import name as torchvisions_name
+from vitral.weights.torchvision.names import name_of
+from vitral.weights.torchvision.resnet import builders, entries
 
 __all__ = ["ARGUMENTS", "configuration", "entries", "name"]
 
@@ -31,4 +31,4 @@ def configuration(name: str, published: Mapping[str, Any], _: Stored) -> tuple[R
 
 def name(config: ResNetConfig) -> str | None:
     """timm's name for a network, or `None` where timm has none like it."""
-    return torchvisions_name(config)
+    return name_of(config, builders(config))

@@ -27,6 +27,7 @@ from vitral.weights.layout import Described
 from vitral.weights.mapping import Entry, written
 from vitral.weights.stored import Stored
 from vitral.weights.torchvision import efficientnet, resnet, vit
+from vitral.weights.torchvision.names import Builders, difference, name_of
 
 
 class Architecture(Protocol):
@@ -45,8 +46,8 @@ class Architecture(Protocol):
     def entries(self, config: Any, stored: Stored | None, /) -> list[Entry]:
         """As `Layout.entries`."""
 
-    def name(self, config: Any, /) -> str | None:
-        """torchvision's name for a network, or `None` where it has none like it."""
+    def builders(self, config: Any, /) -> Builders:
+        """torchvision's of the family, and the fields of `config` that each fixes."""
 
 
 FAMILIES: dict[str, Architecture] = {"vit": vit, "resnet": resnet, "efficientnet": efficientnet}
@@ -99,9 +100,14 @@ def write(folder: Path, described: Described, tensors: Mapping[str, Tensor]) -> 
     """
     config = described.config
     family = FAMILIES.get(family_of(config))
-    name = family.name(config) if family else None
-    if family is None or name is None:
-        raise UsageError("torchvision has no model that computes the same: choose another layout.")
+    if family is None:
+        raise UsageError("torchvision has no model of this family: choose another layout.")
+    builders = family.builders(config)
+    name = name_of(config, builders)
+    if name is None:
+        raise UsageError(
+            f"torchvision has no model that computes the same ({difference(config, builders)}): choose another layout."
+        )
     beside = {
         "model": name,
         "image_size": list(config.image_size),

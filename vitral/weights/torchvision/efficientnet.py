@@ -13,6 +13,7 @@ from vitral.errors import DataError
 from vitral.models.efficientnet import STAGES, STEM_CHANNELS, TOP_CHANNELS, VARIANTS, EfficientNetConfig
 from vitral.weights.mapping import Entry, same
 from vitral.weights.stored import Stored
+from vitral.weights.torchvision.names import name_of
 from vitral.weights.torchvision.normalised import IMAGENET, conv_norm
 
 MARKS: tuple[str, ...] = (
@@ -33,6 +34,8 @@ FROM_TENSORFLOW = ("B5", "B6", "B7")
 
 SECOND_B1 = "c27df63c"
 """In the name of the second weights (IMAGENET1K_V2) of B1."""
+
+FIXED = ("width_factor", "depth_factor", "padding", "norm_eps", "channels")
 
 
 def configuration(stored: Stored, _: Mapping[str, Any]) -> EfficientNetConfig:
@@ -61,7 +64,9 @@ def plain(name: str) -> EfficientNetConfig:
 
 def preprocessing(config: EfficientNetConfig, file: str) -> Preprocessing:
     """As documented for the weights of each variant."""
-    side, resize = next(USUAL[name] for name in USUAL if _fits(config, plain(name)))
+    name = name_of(config, builders(config))
+    assert name is not None, "asked of a file that was not recognised"
+    side, resize = USUAL[name.removeprefix("efficientnet_").upper()]
     interpolation: Interpolation = "bicubic"
     if SECOND_B1 in file:
         resize, interpolation = 255, "bilinear"
@@ -84,15 +89,9 @@ def entries(config: EfficientNetConfig, _: Stored | None) -> list[Entry]:
     return found + conv_norm("top", "features.8.0", "features.8.1") + same("head", "classifier.1")
 
 
-def name(config: EfficientNetConfig) -> str | None:
-    """ "efficientnet_b0", or `None` where there is none like it."""
-    return next((f"efficientnet_{name.lower()}" for name in USUAL if _fits(config, plain(name))), None)
-
-
-def _fits(config: EfficientNetConfig, variant: EfficientNetConfig) -> bool:
-    """Whether both compute the same: what only matters in training, input size and classes aside."""
-    parts = ("width_factor", "depth_factor", "padding", "norm_eps", "channels")
-    return all(getattr(config, part) == getattr(variant, part) for part in parts)
+def builders(_: EfficientNetConfig) -> dict[str, dict[str, Any]]:
+    """torchvision's, with what each fixes: what only matters in training, input size and classes are free."""
+    return {f"efficientnet_{name.lower()}": {part: getattr(plain(name), part) for part in FIXED} for name in USUAL}
 
 
 def _layers(shapes: Mapping[str, Any]) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from vitral.config import Preprocessing
@@ -18,6 +17,8 @@ MARKS: tuple[str, ...] = ("conv1.weight", "bn1.weight", "layer1.0.conv2.weight",
 
 SECOND = ("11ad3fa6", "cd907fc2", "f82ba261")
 """In the names of torchvision's second weights (IMAGENET1K_V2) of ResNet-50, 101 and 152."""
+
+FIXED = ("blocks", "block", "width", "channels", "norm_eps")
 
 PARTS = {
     # ours and theirs: "conv" and "bn" with the same number
@@ -66,13 +67,9 @@ def entries(config: ResNetConfig, _: Stored | None) -> list[Entry]:
     return found + same("head", "fc")
 
 
-def name(config: ResNetConfig) -> str | None:
-    """ "resnet50", or `None` where there is none like it."""
-    for ours, variant in VARIANTS.items():
-        like = replace(
-            variant, image_size=config.image_size, num_classes=config.num_classes, head_bias=config.head_bias,
-            norm_momentum=config.norm_momentum,
-        )  # fmt: skip
-        if like == config:
-            return ours.replace("-", "").lower()
-    return None
+def builders(_: ResNetConfig) -> dict[str, dict[str, Any]]:
+    """torchvision's, with what each fixes: all that matters to scores but classes and the size of pictures."""
+    return {
+        ours.replace("-", "").lower(): {part: getattr(variant, part) for part in FIXED}
+        for ours, variant in VARIANTS.items()
+    }

@@ -92,13 +92,11 @@ def _mlp(stored: Stored | None) -> tuple[str, str]:
     return "mlp.0", "mlp.3"
 
 
-def name(config: ViTConfig) -> str | None:
-    """ "vit_b_16", or `None` where torchvision has none like it."""
-    plain = config.pool == "token" and config.positions == "learned" and config.channels == 3
-    square = config.image_size[0] == config.image_size[1]
-    for size, theirs in NAMES.items():
-        letter, patch = size.split("/")
-        shape = {**SIZES[letter], "patch_size": int(patch), "gelu": "exact"}
-        if plain and square and all(getattr(config, key) == value for key, value in shape.items()):
-            return theirs
-    return None
+def builders(config: ViTConfig) -> dict[str, dict[str, Any]]:
+    """torchvision's, with what each fixes; pictures of any square are welcome to all."""
+    square = (config.image_size[0],) * 2
+    same_in_all = {"gelu": "exact", "pool": "token", "positions": "learned", "channels": 3, "image_size": square}
+    return {
+        theirs: {"patch_size": int(size.split("/")[1]), **SIZES[size.split("/")[0]], **same_in_all}
+        for size, theirs in NAMES.items()
+    }
