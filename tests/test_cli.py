@@ -171,6 +171,13 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "unknown data action": (lambda t, p, m: ["data", "chekc", p], 2, "check"),
     "a resize of nothing": (lambda t, p, m: ["evaluate", m, p, "--resize", "0"], 2, "1 to 16384"),
     "a standard deviation of 0": (lambda t, p, m: ["evaluate", m, p, "--std", "0"], 2, "std must be 1e-6 or more"),
+    "empty words for a model": (lambda t, p, m: ["evaluate", "", p], 2, "MODEL is given as empty words"),
+    "empty words for a picture": (lambda t, p, m: ["predict", m, p / "test" / "red", ""], 2, "is given as empty words"),
+    "empty words for ReaL labels": (lambda t, p, m: ["evaluate", m, p, "--real", ""], 2, "--real is given as empty words"),
+    "empty words for a report": (lambda t, p, m: ["evaluate", m, p, "--report="], 2, "--report is given as empty words"),
+    "empty words for a grid": (lambda t, p, m: ["finetune", p, "--model", m, "--lr-grid="], 2, "--lr-grid is given as"),
+    "no rate between commas": (lambda t, p, m: ["finetune", p, "--model", m, "--lr-grid", ","], 2, "--lr-grid takes learning rates"),
+    "empty words for a folder": (lambda t, p, m: ["train", p, *TINY, "--out", ""], 2, "--out is given as empty words"),
     "predictions into nowhere": (lambda t, p, m: ["evaluate", m, p, "--predictions", t / "no" / "x.csv"], 2, "there is no folder"),
 }  # fmt: skip
 

@@ -157,7 +157,7 @@ def _tried(planned: Plan, folder: Path, arguments: argparse.Namespace, fixed_len
         raise UsageError("--lr-grid compares what is learned of classes, and pre-training learns none: try --find-lr.")
     if hasattr(arguments, "optimizer.learning_rate"):
         raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
-    return members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
+    return members(RECIPES[arguments.recipe].grid, _rates(said) if said else [], planned.config, not fixed_length)
 
 
 def _of_table(table: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +165,12 @@ def _of_table(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rates(words: str) -> list[float]:
-    """The learning rates of an --lr-grid; none where it stands alone."""
+    """The learning rates that --lr-grid names."""
     try:
-        return [float(word) for word in words.split(",") if word.strip()]
+        rates = [float(word) for word in words.split(",") if word.strip()]
+        if not rates:
+            raise ValueError(words)
+        return rates
     except ValueError as error:
         raise UsageError(
             f"--lr-grid takes learning rates like .001,.003,.01, not {words!r}: write PICTURES before it if you mean "
