@@ -29,7 +29,7 @@ from vitral.datasets.dataset import TRAIN, VALIDATION, Dataset
 from vitral.errors import DataError, StorageError
 from vitral.evaluation import cores, evaluate_split, threads
 from vitral.evaluators.classification import Evaluation
-from vitral.keeping import build_cache, put_away
+from vitral.keeping import build_cache, clear, put_away
 from vitral.metrics import name_of, written
 from vitral.overrides import override
 from vitral.serving.predictor import Model
@@ -108,6 +108,8 @@ class Session:
         """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
         if self.reader is not None and self.reader.cache is not None:
             put_away(self.reader.cache, len(self.train_split), done, self.screen)
+        if done:
+            clear(self.config.runtime, self.folder)
 
     def ids(self, step: int) -> Iterator[Ids]:
         """Epochs and sample ids of every batch from `step` on."""
