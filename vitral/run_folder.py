@@ -236,12 +236,11 @@ def require_space(folder: Path, progress: Progress, config: RunConfig) -> None:
         )
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other runs out of it.
+def require_own(folder: Path) -> None:
+    """Refuse a folder that holds other things than a run; nothing is written.
 
     Raises:
-        UsageError: it holds other things, or another process runs in it. StorageError: it cannot be made.
+        UsageError: it does, or is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder with --out.")
@@ -249,6 +248,16 @@ def alone(folder: Path) -> Iterator[None]:
         allowed = OF_A_SWEEP if (folder / "sweep.json").is_file() else set()
         if not holds_only(folder, OWN | allowed):
             raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other runs out of it.
+
+    Raises:
+        UsageError: it holds other things, or another process runs in it. StorageError: it cannot be made.
+    """
+    require_own(folder)
     with held(folder):
         yield
 

@@ -78,7 +78,10 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         raise UsageError("--schedule.duration says how long, as --epochs and --steps do: give one of them.")
     words |= length
     if arguments.model:
-        words |= _model(arguments.model, verb)
+        named = _model(arguments.model, verb)
+        if words.keys() & named.keys():
+            raise UsageError("--model and --model.name both name the network: give one of the two.")
+        words |= named
     pictures = Path(arguments.pictures).resolve()
     published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
