@@ -69,6 +69,20 @@ def test_neither_a_cache_nor_augmentation_on_the_device_changes_a_byte(pictures:
     assert not (tmp_path / "other" / "cache").exists()
 
 
+@pytest.mark.parametrize("cache", ["disk", "none"])
+def test_a_run_that_was_killed_with_its_cache_leaves_none_when_it_is_done(
+    cache: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the last checkpoint: the next start has nothing to learn, and opens no cache."""
+    with monkeypatch.context() as killed:
+        killed.setattr(session.Session, "put_away", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(pictures, tmp_path / "run", runtime__cache="disk")
+    assert any((tmp_path / "run" / "cache").iterdir())
+    train(pictures, tmp_path / "run", runtime__cache=cache)
+    assert not (tmp_path / "run" / "cache").exists()
+
+
 class Clock:
     """Time that passes only where a test says so."""
 

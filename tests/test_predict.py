@@ -263,7 +263,7 @@ def test_features_are_the_models_in_every_form(model: Path, folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--out", ""], 2, "must end in"),
+        (["--out", ""], 2, "--out is given as empty words"),
         (["--out", "o.xlsx"], 2, ".csv, .jsonl or .parquet"),
         (["--out", "no/o.csv"], 74, "cannot write"),
         (["--backend", "tensorrt"], 2, "invalid choice"),

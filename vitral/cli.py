@@ -81,7 +81,17 @@ class Parser(argparse.ArgumentParser):
                 f"unknown option {first}: "
                 + (f"did you mean {' or '.join(close)}?" if close else f"see {self.prog} --help.")
             )
+        self._refuse_empty_words(arguments)
         return arguments
+
+    def _refuse_empty_words(self, arguments: argparse.Namespace) -> None:
+        """Refuse "", most often a shell's variable that is not set: as a path it is this folder, elsewhere it would
+        count as not given. Settings, which have no default here, judge their words themselves."""
+        for action in self._actions:
+            value = getattr(arguments, action.dest, None)
+            if action.default is not argparse.SUPPRESS and (value == "" or (isinstance(value, list) and "" in value)):
+                name = max(action.option_strings, key=len, default=str(action.metavar or action.dest).upper())
+                raise UsageError(f"{name} is given as empty words: say which, or leave it out.")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -9,8 +9,11 @@ import torch
 
 from vitral.config import RuntimeConfig
 from vitral.console import Screen
-from vitral.data.cache import Cache, Disk, Memory
+from vitral.data.cache import Cache, Disk, Memory, remove
 from vitral.training.memory import free_bytes
+
+OWN = "cache"
+"""Folder of a run that its own cache on disk is in, until the run is done."""
 
 UNKNOWN = 8 * 10**9
 """Bytes of memory that are taken to be free where the system does not say."""
@@ -33,7 +36,7 @@ def build_cache(runtime: RuntimeConfig, shrink: int | None, folder: Path, screen
         where = "memory"
         made: Cache = Memory(runtime.cache_of, asked or (free_bytes(torch.device("cpu")) or UNKNOWN) // 4)
     else:
-        place = Path(runtime.cache_folder or folder / "cache")
+        place = Path(runtime.cache_folder or folder / OWN)
         size = asked or shutil.disk_usage(next(p for p in (place, *place.absolute().parents) if p.exists())).free // 2
         where, made = str(place), Disk(runtime.cache_of, size, place, shrink, runtime.cache_folder is None)
     screen.decide(f"{runtime.cache_of} of training pictures are kept in {where}, up to {made.size / 1e9:,.2f} GB")
@@ -52,3 +55,14 @@ def put_away(cache: Cache, pictures: int, done: bool, screen: Screen) -> None:
     full = ": it was full, and --runtime.cache-size gives it more room" * cache.full
     screen.decide(f"the cache holds {held}{full}")
     cache.close(done)
+
+
+def clear(runtime: RuntimeConfig, folder: Path) -> None:
+    """Take away what earlier starts of a run that is done left of its own cache: one that was killed, or had another
+    kind of cache.
+
+    Args:
+        folder: of the run.
+    """
+    if runtime.cache_folder is None:  # a named one is the user's, wherever it is
+        remove(folder / OWN)

@@ -36,7 +36,17 @@ from vitral.models import Network, build_network, family_of
 from vitral.overrides import override
 from vitral.planning import Plan, model_config, model_overrides, model_words
 from vitral.reports import card, page
-from vitral.run_folder import alone, finished_step, open_folder, record, require_space, resumes, settled, total_steps
+from vitral.run_folder import (
+    alone,
+    finished_step,
+    open_folder,
+    record,
+    require_own,
+    require_space,
+    resumes,
+    settled,
+    total_steps,
+)
 from vitral.serving.device import choose_device
 from vitral.serving.predictor import Model, load
 from vitral.session import Session
@@ -105,6 +115,7 @@ def preview(plan: Plan, folder: Path, screen: Screen) -> tuple[RunConfig, int | 
         the complete configuration (a learning rate that is still to be found is the recipe's), and the step that a
         run which is there already would go on at.
     """
+    require_own(folder)
     plan = settled(plan, folder)
     quiet = override(plan.config, {"runtime.tensorboard": False})
     progress, session, schedule = _prepared(replace(plan, config=quiet), folder, screen, lambda: False)
@@ -214,7 +225,7 @@ def _train(progress: Progress, session: Session, schedule: Schedule) -> bool:
     finally:
         batches.close()  # type: ignore[attr-defined]
         session.screen.end_progress()
-        session.stream.put_away(finished)
+        session.stream.put_away(session.config.runtime, finished)
 
 
 def _take_up(progress: Progress, session: Session, screen: Screen, resumed: bool) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,10 @@ MAY_CHANGE = (
 )  # fmt: skip
 """Settings that change no step that has been made: a run may go on with other values of them."""
 
-OWN = {"config.json", "data.json", "environment.json", "sweep.json", ".lock"}
+LOCK = ".lock"
+"""A file that a process holds locked while it writes into the folder."""
+
+OWN = {"config.json", "data.json", "environment.json", "sweep.json"}
 """What a start writes first; a start that died among them left a folder that the next one takes."""
 
 OF_A_SWEEP = {"sweep", "features"}
@@ -238,23 +241,47 @@ def require_space(folder: Path, progress: Progress, config: RunConfig) -> None:
         )
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other runs out of it; the system lets go of it however this process ends.
+def require_own(folder: Path) -> None:
+    """Refuse a folder that holds other things than a run; nothing is written.
 
     Raises:
-        UsageError: it holds other things, or another process runs in it. StorageError: it cannot be made.
+        UsageError: it does, or is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not _begun(folder):
-        others = {path.name.removesuffix(".tmp") for path in folder.iterdir()} - OWN
-        others -= OF_A_SWEEP if (folder / "sweep.json").is_file() else set()
-        if others:
+        allowed = OF_A_SWEEP if (folder / "sweep.json").is_file() else set()
+        if not holds_only(folder, OWN | allowed):
             raise UsageError(f"{folder} is not empty and holds no run: name another folder with --out.")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other runs out of it.
+
+    Raises:
+        UsageError: it holds other things, or another process runs in it. StorageError: it cannot be made.
+    """
+    require_own(folder)
+    with held(folder):
+        yield
+
+
+def holds_only(folder: Path, names: Collection[str]) -> bool:
+    """Whether nothing is in a folder but files of these names, and what a crash left of writing them."""
+    return {path.name.removesuffix(".tmp") for path in folder.iterdir()} <= {*names, LOCK}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other processes out of it; the system lets go of it however this process ends.
+
+    Raises:
+        UsageError: another process holds it. StorageError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = (folder / LOCK).open("w")
     except OSError as error:
         raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error
     with file:

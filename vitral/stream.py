@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitral.config import RunConfig, Size
+from vitral.config import RunConfig, RuntimeConfig, Size
 from vitral.console import Screen
 from vitral.data.balance import BalancedOrder
 from vitral.data.choices import drawn
@@ -22,7 +22,7 @@ from vitral.data.reading import Opened, Reader
 from vitral.data.transforms import vary
 from vitral.datasets.dataset import Split
 from vitral.evaluation import threads
-from vitral.keeping import build_cache, put_away
+from vitral.keeping import build_cache, clear, put_away
 from vitral.training.resolution import Resolution, at_size
 
 
@@ -63,10 +63,12 @@ class Stream:
                 else repeated_ids(start, size, len(self.split), seed, config.augmentation.repeats)
             )
 
-    def put_away(self, done: bool) -> None:
+    def put_away(self, runtime: RuntimeConfig, done: bool) -> None:
         """Let go of what was kept of pictures; `done` is false if the run will go on another time."""
         if self.reader is not None and self.reader.cache is not None:
             put_away(self.reader.cache, len(self.split), done, self.screen)
+        if done:
+            clear(runtime, self.folder)
 
     def _make_at(self, size: Size, config: RunConfig, reader: Reader) -> Make:
         """What makes a training picture of this size, varied or with the choices for it."""

@@ -29,7 +29,7 @@ from vitral.overrides import override, to_json
 from vitral.planning import Plan
 from vitral.recipes import Grid
 from vitral.run import Result, go_on, start
-from vitral.run_folder import alone, described, require_same
+from vitral.run_folder import alone, described, require_own, require_same
 
 USUAL_FACTORS = (1 / 3, 1, 3)
 """Of the recipe's rate, where it names no grid: steps of half a decade, as those of Table 4."""
@@ -123,6 +123,7 @@ def preview(
         UsageError: as `sweep`.
     """
     _require_sweepable(plan)
+    require_own(folder)
     table = _begun(plan, folder) or _empty(plan)
     screen.decide(_intent(plan, tried))
     screen.table(("learning rate", "length", "so far"), [_planned(table, member, plan) for member in tried], right=(0,))

@@ -28,6 +28,7 @@ from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.planning import Plan
 from vitral.recipes import RECIPES
 from vitral.run import Result
+from vitral.run_folder import held
 from vitral.serving.predictor import Model, load
 
 
@@ -154,6 +155,21 @@ def test_another_model_or_protocol_is_refused_in_the_same_folder(
     assert not (tmp_path / "else").exists()
     told = run("vtab", model, "--own", pictures, "--out", pictures, "--protocol", "knn", code=2, capsys=capsys)
     assert "holds no results" in told["error"]["message"]
+
+
+def test_one_process_at_a_time_measures_into_a_folder_that_a_crash_may_have_left(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, out = write_folder(tmp_path / "own", {"train": 3, "test": 2}), tmp_path / "out"
+    words = ("vtab", model, "--own", pictures, "--protocol", "knn", "--out", out)
+    out.mkdir()
+    (out / "benchmark.json.tmp").write_text('{"benchm')  # a crash before it had its name
+    with held(out):
+        told = run(*words, code=2, capsys=capsys)
+    assert "another vitral is running" in told["error"]["message"]
+    assert not (out / "results.jsonl").exists()
+    assert run(*words, capsys=capsys)["results"].keys() == {"own/own"}
+    assert not (out / "benchmark.json.tmp").exists()
 
 
 def test_own_pictures_stand_beside_the_published_tasks(

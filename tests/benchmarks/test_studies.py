@@ -34,6 +34,7 @@ from vitral.overrides import override
 from vitral.planning import Plan, model_config
 from vitral.recipes import RECIPES
 from vitral.run import Result
+from vitral.run_folder import held
 from vitral.serving.predictor import Model
 
 every_study = pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in STUDIES for scale in SCALES])
@@ -316,9 +317,19 @@ def test_a_stopped_study_goes_on_where_it_was(
     out = tmp_path / "out"
     words = ("ablations", pictures, "--seeds", "2", "--device", "cpu", "--out", out, "--only", "positions/learned2d*")
     names = [f"positions/learned2d-{place}" for place in ("stem", "every", "shared")]
+    out.mkdir()
+    (out / "study.json.tmp").write_text('{"stu')  # a crash before it had its name
+    with held(out):
+        told = run(*words, code=2, capsys=capsys)
+    assert "another vitral is running" in told["error"]["message"]
+    assert not begun
     document = run(*words, code=143, capsys=capsys)
     assert not document["finished"]
     assert [line["member"] for line in document["runs"]] == names[:2]
+    torn = (out / "results.jsonl").read_bytes() + b'{"member": "posi'  # as while another process writes it
+    (out / "results.jsonl").write_bytes(torn)
+    run(*words, "--dry-run", capsys=capsys)
+    assert (out / "results.jsonl").read_bytes() == torn
     document = run(*words, capsys=capsys)
     assert document["finished"]
     assert [folder.removeprefix(f"{out}/runs/") for folder, _ in begun] == [

@@ -23,7 +23,7 @@ from vitral.errors import NonFiniteError, StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.overrides import to_json
 from vitral.recipes import RECIPES
-from vitral.run_folder import described
+from vitral.run_folder import described, held, holds_only
 from vitral.training.log import JsonLines
 
 DESCRIPTION, RESULTS = "study.json", "results.jsonl"
@@ -47,14 +47,21 @@ def study(members: Sequence[Member], seeds: int, asked: Asked, budget: Budget) -
     second.
 
     Raises:
-        UsageError: the folder holds another study, or this one with other settings or pictures.
+        UsageError: the folder holds another study, or this one with other settings or pictures, or another process
+            studies in it.
         StorageError: it cannot be written.
     """
+    require_study(asked)
+    with held(asked.folder):
+        return _study(members, seeds, asked, budget)
+
+
+def _study(members: Sequence[Member], seeds: int, asked: Asked, budget: Budget) -> Outcome:
     _open(asked)
     table = JsonLines(asked.folder / RESULTS)
-    left = [(member, seed) for seed in range(seeds) for member in members]
+    table.cut_torn_line()
     done = finished(asked.folder)
-    left = [(member, seed) for member, seed in left if (member.name, seed) not in done]
+    left = [(member, seed) for seed in range(seeds) for member in members if (member.name, seed) not in done]
     for number, (member, seed) in enumerate(left, start=1):
         screen = Brief(asked.screen, f"{number} of {len(left)}, {member.name}, seed {seed}: ")
         screen.progress("reading")
@@ -73,11 +80,9 @@ def study(members: Sequence[Member], seeds: int, asked: Asked, budget: Budget) -
 
 
 def finished(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Lines of the runs that are finished, by member and seed; what a crash tore off the table is cut away."""
-    table = JsonLines(folder / RESULTS)
-    if table.path.exists():
-        table.cut(table.path.read_bytes().rfind(b"\n") + 1)
-    return {(str(line["member"]), int(line["seed"])): line for line in table.read() if {"member", "seed"} <= set(line)}
+    """Lines of the runs that are finished, by member and seed."""
+    lines = JsonLines(folder / RESULTS).read()
+    return {(str(line["member"]), int(line["seed"])): line for line in lines if {"member", "seed"} <= set(line)}
 
 
 def require_study(asked: Asked) -> bool:
@@ -90,7 +95,7 @@ def require_study(asked: Asked) -> bool:
     if not path.is_file():
         if asked.folder.is_file():
             raise UsageError(f"{asked.folder} is a file: name a folder with --out.")
-        if asked.folder.is_dir() and any(asked.folder.iterdir()):
+        if asked.folder.is_dir() and not holds_only(asked.folder, {DESCRIPTION}):
             raise UsageError(f"{asked.folder} is not empty and holds no study: name another folder with --out.")
         return False
     try:
@@ -110,7 +115,6 @@ def _open(asked: Asked) -> None:
     if require_study(asked):
         return
     try:
-        asked.folder.mkdir(parents=True, exist_ok=True)
         replace_durably(asked.folder / DESCRIPTION, json.dumps(_identity(asked), indent=1).encode())
     except OSError as error:
         raise StorageError(

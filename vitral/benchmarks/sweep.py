@@ -18,6 +18,7 @@ from vitral.benchmarks.protocols import PROTOCOLS, Asked, StoppedError, as_it_is
 from vitral.errors import MissingInputError, StorageError, UsageError, VitralError
 from vitral.files import replace_durably
 from vitral.models.digest import weights_digest
+from vitral.run_folder import held, holds_only
 from vitral.training.log import JsonLines
 
 DESCRIPTION, RESULTS = "benchmark.json", "results.jsonl"
@@ -44,12 +45,20 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
     """Measure the entries that are not measured yet.
 
     Raises:
-        UsageError: the folder holds the results of another model, protocol or settings.
+        UsageError: the folder holds the results of another model, protocol or settings, or another process measures
+            into it.
         StorageError: it cannot be written.
     """
-    _describe(asked.folder, _identity(benchmark, protocol, asked))
+    identity = _identity(benchmark, protocol, asked)
+    _is_begun(asked.folder, identity)
+    with held(asked.folder):
+        _describe(asked.folder, identity)
+        return _measured(entries, protocol, asked)
+
+
+def _measured(entries: Sequence[Entry], protocol: str, asked: Asked) -> Outcome:
     table = JsonLines(asked.folder / RESULTS)
-    _cut_torn_line(table)
+    table.cut_torn_line()
     outcome = Outcome({str(line["task"]): line for line in table.read() if line.keys() >= {"task", "top1", "count"}})
     for entry in entries:
         if entry.name in outcome.results:
@@ -77,12 +86,6 @@ def sweep(benchmark: Benchmark, entries: Sequence[Entry], protocol: str, asked: 
         asked.screen.end_progress()
         asked.screen.say(f"{entry.name}: {made['top1']:.2%} of {made['count']:,} pictures")
     return outcome
-
-
-def _cut_torn_line(table: JsonLines) -> None:
-    """Forget what a crash tore, so that the next line does not continue it."""
-    if table.path.exists():
-        table.cut(table.path.read_bytes().rfind(b"\n") + 1)
 
 
 def _require_same_pictures(entry: Entry, line: Mapping[str, Any], folder: Path) -> None:
@@ -122,25 +125,35 @@ def _identity(benchmark: Benchmark, protocol: str, asked: Asked) -> dict[str, An
     }
 
 
-def _describe(folder: Path, identity: Mapping[str, Any]) -> None:
+def _is_begun(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the folder holds results of this; nothing is written.
+
+    Raises:
+        UsageError: it holds something else: what differs.
+    """
     path = folder / DESCRIPTION
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = [
-                f"{key}: {before.get(key)} -> {identity[key]}" for key in identity if before.get(key) != identity[key]
-            ]
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
-        if changed:
-            raise UsageError(
-                f"{folder} holds results of something else ({'; '.join(changed)}): name another folder with --out."
-            )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no results: name another folder with --out.")
+    if not path.is_file():
+        if folder.is_dir() and not holds_only(folder, {DESCRIPTION}):
+            raise UsageError(f"{folder} is not empty and holds no results: name another folder with --out.")
+        return False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, json.dumps(identity, indent=1).encode())
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [
+            f"{key}: {before.get(key)} -> {identity[key]}" for key in identity if before.get(key) != identity[key]
+        ]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): name another folder with --out.") from error
+    if changed:
+        raise UsageError(
+            f"{folder} holds results of something else ({'; '.join(changed)}): name another folder with --out."
+        )
+    return True
+
+
+def _describe(folder: Path, identity: Mapping[str, Any]) -> None:
+    if _is_begun(folder, identity):
+        return
+    try:
+        replace_durably(folder / DESCRIPTION, json.dumps(identity, indent=1).encode())
     except OSError as error:
         raise StorageError(f"cannot write to {folder} ({error.strerror}): name another folder with --out.") from error

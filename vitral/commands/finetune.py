@@ -13,7 +13,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     training.options(parser, recipe="finetune")
     parser.add_argument(
-        "--lr-grid", nargs="?", const="", metavar="RATES",
+        "--lr-grid", nargs="?", const=(), metavar="RATES",
         help="try learning rates on held-out pictures (alone: the recipe's; or like .001,.003,.01), then train on all "
         "pictures with the best",
     )  # fmt: skip

@@ -128,6 +128,7 @@ def _require_ranges(arguments: argparse.Namespace) -> None:
         ("threads", 1, 1024),
         ("port", 0, 65_535),
         ("drain_delay", 0, 3600),
+        ("max_body", 0, 1_000_000),
     ):
         value = getattr(arguments, name)
         if value is not None and not least <= value <= most:

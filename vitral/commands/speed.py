@@ -54,8 +54,10 @@ def _batches(words: str) -> tuple[int, ...]:
 
 def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Measure; the document holds `rates`, `latency`, `peak_bytes`, `parameters`, `macs`, `start`, and where."""
-    if arguments.rounds < 1 or not 0 < arguments.seconds <= 3600 or (arguments.threads or 1) < 1:
-        raise UsageError("--rounds and --threads must be at least 1, --seconds above 0 and at most 3600.")
+    if arguments.rounds < 1 or not 0 < arguments.seconds <= 3600:
+        raise UsageError("--rounds must be at least 1, --seconds above 0 and at most 3600.")
+    if arguments.threads is not None and not 1 <= arguments.threads <= 1024:
+        raise UsageError(f"--threads must be 1 to 1024, not {arguments.threads}.")
     import torch
 
     from vitral.config import RuntimeConfig

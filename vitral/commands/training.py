@@ -78,7 +78,10 @@ def call(arguments: argparse.Namespace, screen: Screen, verb: str) -> tuple[int,
         raise UsageError("--schedule.duration says how long, as --epochs and --steps do: give one of them.")
     words |= length
     if arguments.model:
-        words |= _model(arguments.model, verb)
+        named = _model(arguments.model, verb)
+        if words.keys() & named.keys():
+            raise UsageError("--model and --model.name both name the network: give one of the two.")
+        words |= named
     pictures = Path(arguments.pictures).resolve()
     published = split_name(arguments.pictures)
     name = (pictures.name if pictures.is_dir() else pictures.stem) or "pictures"
@@ -157,7 +160,7 @@ def _tried(planned: Plan, folder: Path, arguments: argparse.Namespace, fixed_len
         raise UsageError("--lr-grid compares what is learned of classes, and pre-training learns none: try --find-lr.")
     if hasattr(arguments, "optimizer.learning_rate"):
         raise UsageError("--learning-rate names the rate that --lr-grid is to find: give one of the two.")
-    return members(RECIPES[arguments.recipe].grid, _rates(said), planned.config, not fixed_length)
+    return members(RECIPES[arguments.recipe].grid, _rates(said) if said else [], planned.config, not fixed_length)
 
 
 def _of_table(table: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +168,12 @@ def _of_table(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rates(words: str) -> list[float]:
-    """The learning rates of an --lr-grid; none where it stands alone."""
+    """The learning rates that --lr-grid names."""
     try:
-        return [float(word) for word in words.split(",") if word.strip()]
+        rates = [float(word) for word in words.split(",") if word.strip()]
+        if not rates:
+            raise ValueError(words)
+        return rates
     except ValueError as error:
         raise UsageError(
             f"--lr-grid takes learning rates like .001,.003,.01, not {words!r}: write PICTURES before it if you mean "

@@ -186,15 +186,19 @@ class Disk(Cache):
         return fresh
 
     def close(self, done: bool) -> None:
-        """Take a temporary folder away, with nothing in it but what was kept here."""
-        if not (done and self.temporary):
-            return
-        with contextlib.suppress(OSError):
-            for part in self.folder.iterdir():
-                for entry in part.iterdir():
-                    entry.unlink()
-                part.rmdir()
-            self.folder.rmdir()
+        """Take a temporary folder away."""
+        if done and self.temporary:
+            remove(self.folder)
+
+
+def remove(folder: Path) -> None:
+    """Take away the folder of a `Disk`, with nothing in it but what was kept there; it need not be there."""
+    with contextlib.suppress(OSError):
+        for part in folder.iterdir():
+            for entry in part.iterdir():
+                entry.unlink()
+            part.rmdir()
+        folder.rmdir()
 
 
 def stamp(source: Source) -> bytes | None:

@@ -28,7 +28,7 @@ from vitral.models import (
     swin,
     vit,
 )
-from vitral.models.network import Configuration, Network
+from vitral.models.network import Configuration, Network, is_too_large
 from vitral.models.vit import ViTConfig
 from vitral.registry import look_up, nearest, spelled
 
@@ -134,13 +134,15 @@ def changed(config: AnyConfig, **overrides: Any) -> AnyConfig:
     """A copy of a configuration with some fields changed; an `image_size` may be one number for a square.
 
     Raises:
-        UsageError: its family has no such field, or the values do not fit together.
+        UsageError: its family has no such field, or the values do not fit together or are beyond `LARGEST`.
     """
     known = [f.name for f in fields(config)]  # type: ignore[arg-type]
     for key in overrides:
         if key not in known:
             close = nearest(key, known)
             raise UsageError(f"{_called(config)} has no field {key!r}: did you mean {' or '.join(close or known)}?")
+        if is_too_large(overrides[key]):
+            raise UsageError(f"{key} must be below 2^24, not {overrides[key]!r}.")
     if isinstance(overrides.get("image_size"), int):
         overrides["image_size"] = (overrides["image_size"],) * 2
     return replace(config, **overrides)  # type: ignore[type-var]

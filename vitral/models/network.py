@@ -9,7 +9,13 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 LARGEST = 2**24
-"""No number in a configuration that comes from a file is larger."""
+"""No number in a configuration that comes from a file or from words is larger."""
+
+
+def is_too_large(value: Any) -> bool:
+    """Whether a field of a configuration is, or holds, a whole number beyond `LARGEST`."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return any(type(number) is int and abs(number) > LARGEST for number in numbers)
 
 
 class Configuration(Protocol):

@@ -53,6 +53,11 @@ class JsonLines:
             kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
             replace_durably(self.path, "".join(kept).encode())
 
+    def cut_torn_line(self) -> None:
+        """Forget what a crash tore, so that the next line does not continue it."""
+        if self.path.exists():
+            self.cut(self.path.read_bytes().rfind(b"\n") + 1)
+
     def cut(self, size: int) -> None:
         """Forget what was written after the first `size` bytes."""
         if self.size() > size:

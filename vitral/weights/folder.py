@@ -28,7 +28,7 @@ from vitral.data.preprocessing import from_json, to_json
 from vitral.errors import DataError, StorageError, UsageError
 from vitral.files import replace_durably
 from vitral.models import FAMILIES, changed, family_of
-from vitral.models.network import LARGEST
+from vitral.models.network import is_too_large
 from vitral.models.pretext import ASIDE
 from vitral.overrides import describe as describe_kind
 from vitral.overrides import fits, knobs
@@ -208,10 +208,7 @@ def _configuration(family: str, plain: Mapping[str, Any]) -> Any:
             )
         if not fits(value, known[name]):
             raise DataError(f"config.json: {name} must be {describe_kind(known[name])}, not {plain[name]!r}")
-        if any(
-            type(number) is int and abs(number) > LARGEST
-            for number in (value, *(read[name] if isinstance(value, tuple) else ()))
-        ):
+        if is_too_large(value):
             raise DataError(f"config.json: {name} must be below 2^24, not {plain[name]!r}")
     return kind(**read)
 
