@@ -42,3 +42,11 @@ def test_with_json_everything_goes_to_standard_error(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
+
+
+def test_a_long_path_in_the_last_column_is_shown_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/" + "/".join(f"folder-{i}" for i in range(12))
+    Screen().table(("setting", "value"), [("model.weights", path)])
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert path in "".join(shown.replace("setting", "").replace("value", "").replace("model.weights", "").split())

@@ -7,7 +7,7 @@ import pytest
 
 from vitral.config import Duration, Preprocessing, RunConfig
 from vitral.errors import UsageError
-from vitral.overrides import differences, from_json, knobs, override, to_json, values
+from vitral.overrides import differences, from_json, knobs, override, parse, said, to_json, values
 from vitral.recipes import RECIPES
 
 RECIPE_CONFIGS = {name: recipe.config for name, recipe in RECIPES.items() if recipe.config is not None}
@@ -135,3 +135,21 @@ def test_lists_and_numpys_numbers_are_taken() -> None:
 def test_text_keeps_its_spaces_and_nothing_else_does() -> None:
     made = override(RunConfig(), {"data.label_column": " label", "training.batch_size": " 8 "})
     assert (made.data.label_column, made.training.batch_size) == (" label", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("model.image_size", (96, 128), "96x128"),
+        ("model.image_size", None, "none"),
+        ("model.freeze", ("a.*", "b.*"), "a.*,b.*"),
+        ("preprocessing.mean", (0.5, 0.25, 0.5), "0.5,0.25,0.5"),
+        ("schedule.warmup", Duration(4.6000000000000005, "epochs"), "4.6 epochs"),
+        ("optimizer.learning_rate", 7.2e-05, "7.2e-05"),
+        ("schedule.resolution", (), "none"),
+    ],
+)
+def test_a_value_is_said_as_it_would_be_typed(name: str, value: object, words: str) -> None:
+    assert said(value) == words
+    knob = next(knob for knob in knobs(RunConfig) if knob.name == name)
+    assert value == () or said(parse(words, knob.type, name)) == words

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -58,9 +58,11 @@ class Screen:
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> None:
         """A table; columns numbered in `right` are aligned to the right."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        rightmost = set(right)
-        for i, name in enumerate(columns):
-            table.add_column(name, justify="right" if i in rightmost else "left", no_wrap=i == 0)
+        rightmost, names = set(right), list(columns)
+        for i, name in enumerate(names):
+            # the last one may hold a path: what does not fit goes on below, and is not left out
+            overflow: OverflowMethod = "fold" if 0 < i == len(names) - 1 else "ellipsis"
+            table.add_column(name, justify="right" if i in rightmost else "left", no_wrap=i == 0, overflow=overflow)
         for row in rows:
             table.add_row(*(escape(visible(cell)) for cell in row))
         self.console.print(table)

@@ -208,6 +208,15 @@ def _parse_tuple(words: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_parse(part.strip(), kind) for part, kind in zip(parts, arguments, strict=True))
 
 
+def said(value: Any) -> str:
+    """A value in the words that the command line takes, as a person reads it: a size as 224x224, "none" for nothing."""
+    if isinstance(value, tuple):
+        return ("x" if all(type(part) is int for part in value) else ",").join(map(str, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value.amount:.6g} {value.unit}" if isinstance(value, Duration) else str(value)
+
+
 def describe(kind: Any) -> str:
     """What a field takes, in words, for help and errors."""
     origin, arguments = get_origin(kind), get_args(kind)

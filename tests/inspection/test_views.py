@@ -16,6 +16,7 @@ from tests.pictures import picture
 from vitral import inspection
 from vitral.config import Preprocessing
 from vitral.errors import UsageError
+from vitral.inspection.figures import draw_attention_examples, draw_methods
 from vitral.inspection.methods import probability_of
 from vitral.models import create_model
 from vitral.serving.predictor import Model
@@ -28,6 +29,21 @@ VIEWS: dict[str, Any] = {
     "layers": inspection.similarity_of_layers,
     "positions": lambda model, _: inspection.position_similarity(model.network),
 }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_word_of_a_figure_of_maps_is_cut_off(count: int) -> None:
+    text = pytest.importorskip("matplotlib.text", reason="figures need matplotlib")
+    pixels = np.zeros((count, 16, 16, 3), np.uint8)
+    heats, names = np.ones((count, 16, 16)), ["bubbly"] * count
+    methods = dict.fromkeys(("rollout", "attention", "relevance", "gradcam"), heats)
+    for figure in (draw_attention_examples(pixels, heats, names), draw_methods(pixels, methods, names)):
+        figure.canvas.draw()
+        words = [t for t in figure.findobj(text.Text) if t.get_text() and t.get_visible()]
+        assert len(words) > count
+        boxes = np.array([word.get_window_extent().extents for word in words])
+        assert (boxes[:, :2] > -1).all()
+        assert (boxes[:, 2:] < np.array(figure.bbox.size) + 1).all()
 
 
 @pytest.mark.parametrize("name", VIEWS)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import Browser, program
 from tests.pictures import picture
 from tests.reports import browser
 from vitral.cli import main
 from vitral.datasets.labels import in_order
-from vitral.reports import page
+from vitral.reports import matrix, page
+from vitral.reports.frame import frame
+from vitral.reports.record import Record
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202ewolf"
 LONG = "w" * 90
@@ -72,6 +75,21 @@ def test_a_page_fits_loads_nothing_and_can_be_read(run: Path, name: str, width: 
     assert found["tabs"][0] == {"name": "skip", "focused": True, "outside": False, "outline": "solid"}
     assert all(tab["focused"] for tab in found["tabs"])
     assert [tab["name"] for tab in found["tabs"]].count("scroll") == found["scrolling"] > 1
+
+
+def test_a_name_at_the_matrix_is_not_torn_in_the_middle_of_a_word(tmp_path: Path) -> None:
+    if program() is None:
+        pytest.skip("no Chromium is installed")
+    names = ("banded", "blotchy", "braided", "bubbly", "bumpy", "chequered", "cobwebbed", "cracked", "crystalline")
+    split = {"top1": 1.0, "count": 9, "per_class": {n: {"count": 1, "top1": 1.0} for n in names}, "confused": []}
+    record = Record("", {}, {}, [], [], [], {"test": split}, {})
+    file = tmp_path / "page.html"
+    file.write_text(frame("report", "", "", [("Classes", matrix.matrix(record))], "", matrix.STYLE), encoding="utf-8")
+    with Browser(browser.NARROW) as seen:
+        seen.open(file.as_uri())
+        lines = "[...document.querySelectorAll('.matrix bdi')].map(e => e.getClientRects().length)"
+        assert seen.run(lines) == [1] * 2 * len(names)
+        assert seen.run("document.documentElement.scrollWidth") == browser.NARROW
 
 
 def test_names_of_classes_and_files_are_words_and_nothing_else(run: Path) -> None:

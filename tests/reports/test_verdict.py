@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from vitral.reports.page import render
 from vitral.reports.record import read
+from vitral.reports.tiles import tiles
 from vitral.reports.verdict import verdict
 
 FLAT = [0.70, 0.70, 0.70, 0.70]
@@ -91,3 +94,23 @@ def test_an_empty_run_has_nothing_to_say(run: Any) -> None:
     (run.path / "model/metrics.json").unlink()
     (run.path / "metrics.jsonl").unlink()
     assert said(run) == ["Nothing has been measured yet."]
+
+
+def test_a_solved_head_is_told_by_its_weight_decay_and_not_as_a_training_that_overfits(run: Any) -> None:
+    run.configure(schedule__duration="4 steps")
+    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    run.write("config.json", {**config, "optimizer": {**config["optimizer"], "name": "lbfgs"}})
+    lines = []
+    for step, loss in enumerate((1.0, 0.7, 0.8, 1.2), start=1):
+        lines.append({"step": step, "weight_decay": 10 ** (-(step - 1) / 2), "loss": 1 / step, "top1": 1.0})
+        lines.append({"step": step, "validation_top1": 0.7, "validation_loss": loss})
+    run.write("metrics.jsonl", *lines)
+    run.write("model/metrics.json", {"validation": {"top1": 0.7, "count": 50}, "step": 4, "best_step": 2})
+    record = read(run.path)
+    assert verdict(record)[1:] == ["Its head was solved with weight decay 2 of 4, 0.32."]
+    page = render(record)
+    assert "weight decay, one after the other" in page
+    assert "Each step is another weight decay" in page
+    assert "0.32" in tiles(record)
+    assert "best of 4" in tiles(record)
+    assert not any(word in page for word in ("overfit", "augmented pictures", "Pictures per second", "Speed"))

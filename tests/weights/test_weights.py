@@ -308,6 +308,12 @@ def test_a_name_that_is_nearly_a_models_gets_the_nearest(words: str, meant: str)
         read(words)
 
 
+@pytest.mark.parametrize("words", ["vit_base_patch16_224", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"])
+def test_a_name_as_timm_spells_it_gets_the_way_to_write_it(words: str) -> None:
+    with pytest.raises(MissingInputError, match=f"write timm:{words} for a model of timm"):
+        read(words)
+
+
 def write_as(kind: str, path: Path) -> None:
     tensors = {"strange.weight": torch.ones(3000), "other": torch.ones(2)}
     if kind == "safetensors":

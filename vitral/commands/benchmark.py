@@ -59,6 +59,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=float, help="of training: other than the protocol or the scale says")
     parser.add_argument("--micro-batch-size", dest="training.micro_batch_size", default=argparse.SUPPRESS,
+                        metavar="MICRO_BATCH_SIZE",
                         help="of fine-tuning: pictures per forward pass, where the memory is small")  # fmt: skip
     add_settings(
         parser.add_argument_group("settings of fine-tuning"), {k: v for k, v in SHORT.items() if k != "--freeze"}

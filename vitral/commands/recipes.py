@@ -61,7 +61,7 @@ def _what(recipe: Recipe) -> str:
 
 def _show_one(name: str, recipe: Recipe, screen: Screen) -> None:
     from vitral.config import RunConfig
-    from vitral.overrides import values
+    from vitral.overrides import said, values
 
     screen.result(name)
     screen.say(f"source    {recipe.source}\nexpected  {recipe.expected}")
@@ -78,7 +78,7 @@ def _show_one(name: str, recipe: Recipe, screen: Screen) -> None:
         return
     defaults = values(RunConfig())
     set_here = {key: value for key, value in values(recipe.config).items() if value != defaults[key]}
-    rows = [(key, _said(value), _said(defaults[key])) for key, value in set_here.items()]
+    rows = [(key, said(value), said(defaults[key])) for key, value in set_here.items()]
     screen.table(("setting", "value", "default"), rows)
     screen.say("Every other setting has its default; --json shows them all, --SETTING VALUE changes one.")
 
@@ -113,10 +113,3 @@ def computation(recipe: Recipe) -> tuple[float, float] | None:
     sized = replace(config, model=replace(config.model, image_size=config.preprocessing.crop))
     macs = sum(part.macs for part in parts_of(model_config(sized, 1000)))
     return 6 * macs * shown, shown
-
-
-def _said(value: Any) -> str:
-    """A value as the command line takes it."""
-    if value is None or value == ():
-        return "–"
-    return "x".join(map(str, value)) if isinstance(value, tuple) and isinstance(value[0], int) else str(value)

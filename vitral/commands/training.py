@@ -200,11 +200,11 @@ def _kept(metrics: dict[str, Any], chief: str) -> str:
 def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, screen: Screen) -> dict[str, Any]:
     """Print what a run would be; returns the document."""
     from vitral.config import RunConfig
-    from vitral.overrides import to_json, values
+    from vitral.overrides import said, to_json, values
 
     usual, chosen = values(RunConfig()), values(config)
     shown = {name: value for name, value in chosen.items() if name in SHORT.values() or value not in (usual[name], "")}
-    screen.table(("setting", "value"), [(name, _said(value)) for name, value in shown.items()])
+    screen.table(("setting", "value"), [(name, said(value)) for name, value in shown.items()])
     where = f"the run in {folder} would go on at step {step}" if step is not None else f"{folder} would hold the run"
     screen.result(f"nothing was trained: {where}")
     return {
@@ -214,14 +214,6 @@ def _show(planned: Plan, config: RunConfig, step: int | None, folder: Path, scre
         "decisions": list(planned.decisions),
         "warnings": list(planned.warnings),
     }
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value.amount:.6g} {value.unit}" if hasattr(value, "unit") else str(value)
 
 
 def _published(folder: Path, device: str, screen: Screen) -> dict[str, Any]:

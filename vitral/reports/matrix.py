@@ -15,9 +15,9 @@ STYLE = """
 .matrix td { text-align: right; padding: 6px 12px; border: 1px solid var(--edge); font-variant-numeric: tabular-nums;
   background: color-mix(in srgb, var(--bar) calc(var(--share) * 100%), transparent); }
 .matrix td.right { font-weight: 650; } .matrix td.zero { color: var(--soft); }
-.matrix thead th { text-align: right; padding: 6px 12px; max-width: 14ch; overflow-wrap: anywhere; }
+.matrix thead th { text-align: right; padding: 6px 12px; max-width: 14ch; overflow-wrap: break-word; }
 .matrix thead td { border: 0; }
-.matrix tbody th { min-width: 0; max-width: 24ch; }
+.matrix tbody th { min-width: 0; max-width: 24ch; overflow-wrap: break-word; }
 """
 
 

@@ -12,7 +12,7 @@ from vitral.reports.frame import fold, frame, save
 from vitral.reports.origin import decisions, problems, reproduce
 from vitral.reports.record import Line, Record, read, section
 from vitral.reports.tiles import tiles
-from vitral.reports.verdict import RULES, best_step, verdict
+from vitral.reports.verdict import RULES, SOLVED, best_step, verdict
 from vitral.reports.wording import counted, for_html, number, percent
 
 SLOW_READING = 0.2
@@ -130,31 +130,32 @@ def _charts(record: Record) -> list[str]:
 
     best = best_step(record)
     mark = (float(best), "best") if best is not None else None
+    axis = "weight decay, one after the other" if record.solved else "step"
     charts = []
     if "metrics.jsonl" not in record.gaps:
         losses = [trained("loss"), validated("loss")]
         if _losses_differ(record):
             charts += [
-                curve("Training loss", losses[:1], "step", "nats per picture", mark=mark),
+                curve("Training loss", losses[:1], axis, "nats per picture", mark=mark),
                 *(
-                    [curve("Validation loss", losses[1:], "step", "nats per picture", mark=mark)]
+                    [curve("Validation loss", losses[1:], axis, "nats per picture", mark=mark)]
                     if losses[1].points
                     else []
                 ),
             ]
         else:
-            charts.append(curve("Loss", losses, "step", "nats per picture", mark=mark))
+            charts.append(curve("Loss", losses, axis, "nats per picture", mark=mark))
         if record.multi_label:
             precision = [validated("mean_average_precision")]
-            charts.append(curve("Mean average precision", precision, "step", "0 to 1", mark=mark))
+            charts.append(curve("Mean average precision", precision, axis, "0 to 1", mark=mark))
         shares = [trained("top1"), validated("top1")]
-        charts.append(curve("Top-1", shares, "step", "share of pictures", percent=True, mark=mark))
+        charts.append(curve("Top-1", shares, axis, "share of pictures", percent=True, mark=mark))
         rate = Series("", record.series(record.training, "learning_rate"))
         if rate.points or not record.training:  # a head that is solved has none
-            charts.append(curve("Learning rate", [rate], "step", "of the update"))
-    if "speed.jsonl" not in record.gaps:
+            charts.append(curve("Learning rate", [rate], axis, "of the update"))
+    if "speed.jsonl" not in record.gaps and not record.solved:
         speeds = Series("", record.series(record.speeds, "images_per_second"))
-        charts.append(curve("Speed", [speeds], "step", "pictures per second"))
+        charts.append(curve("Speed", [speeds], axis, "pictures per second"))
     return charts
 
 
@@ -164,6 +165,8 @@ def _losses_differ(record: Record) -> bool:
 
 
 def _notes(record: Record) -> list[str]:
+    if record.solved:
+        return [SOLVED] if record.evaluations else []
     augmentation = section(record.config, "augmentation")
     notes = [RULES] if record.evaluations else []
     if pretraining_page.applies(record):

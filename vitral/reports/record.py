@@ -50,6 +50,11 @@ class Record:
         return "mean_average_precision" if self.multi_label else "top1"
 
     @property
+    def solved(self) -> bool:
+        """Whether the head alone was solved to the end: a step is then a weight decay, see `vitral.frozen.solve`."""
+        return section(self.config, "optimizer").get("name") == "lbfgs"
+
+    @property
     def step(self) -> int:
         """The last step that left a trace."""
         traces = [*self.training[-1:], *self.evaluations[-1:], self.measured]

@@ -7,7 +7,7 @@ from statistics import median
 
 from vitral.metrics import NAMES, written
 from vitral.reports.record import Record, section
-from vitral.reports.verdict import best_step, spread
+from vitral.reports.verdict import best_decay, best_step, spread
 from vitral.reports.wording import counted, for_html, number, percent
 
 Tile = tuple[str, str, str]
@@ -59,6 +59,10 @@ def _course(record: Record) -> list[Tile]:
     best = best_step(record)
     if best is not None:
         total = record.total_steps
+        if record.solved:
+            decay = best_decay(record)
+            value = f"{decay:.2g}" if decay is not None else "–"
+            return [("Weight decay", value, f"best of {total:,}" if total else "")]
         made.append(("Best step", f"{best:,}", f"of {total:,} planned" if total else ""))
     speeds = [value for _, value in record.series(record.speeds, "images_per_second") if value == value]
     if speeds:

@@ -24,6 +24,11 @@ RULES = (
     "called overfitting when validation loss ends at least 5% above its lowest while training loss fell."
 )
 
+SOLVED = (
+    "Each step is another weight decay, from strong to weak, and the head is solved to the end for every one: "
+    "the curves show which decay fits, not a training that goes on. Training numbers are of the pictures as they are."
+)
+
 
 def verdict(record: Record) -> list[str]:
     """One to three sentences: the number, the step it comes from, the course of the training."""
@@ -31,6 +36,10 @@ def verdict(record: Record) -> list[str]:
     if best is None:
         return [quality(record)]
     of_total = f" of {record.total_steps:,}" if record.total_steps else ""
+    if record.solved:
+        decay = best_decay(record)
+        named = f", {decay:.2g}" if decay is not None else ""
+        return [quality(record), f"Its head was solved with weight decay {best:,}{of_total}{named}."]
     if record.finished or record.total_steps is None:
         place = f"Its weights are those of step {best:,}{of_total}."
     else:
@@ -45,6 +54,12 @@ def best_step(record: Record) -> int | None:
         return int(kept)
     values = _values(record.evaluations, f"validation_{record.chief}")
     return int(max(values, key=lambda point: (point[1], point[0]))[0]) if values else None
+
+
+def best_decay(record: Record) -> float | None:
+    """The weight decay that a solved head was kept with, where it was written down."""
+    best = best_step(record)
+    return next((number(line, "weight_decay") for line in record.training if line["step"] == best), None)
 
 
 def spread(found: Mapping[str, Any], name: str) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ describes, and how each tensor of the model is made from those of the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,9 @@ LAYOUTS: dict[str, Layout] = {
 """Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+
+TIMM_LIKE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+(\.[a-z0-9_]+)?")
+"""How timm spells its models: vit_base_patch16_224, or with a tag, like .augreg_in21k_ft_in1k."""
 """Files in a folder that may be its weights."""
 
 
@@ -213,6 +217,8 @@ def _as_name(words: str | Path) -> str:
     if parsed(f"hf:{words}"):
         return f", or write hf:{words} for a repository of Hugging Face"
     close = nearest(str(words), VARIANTS)
+    if not close and TIMM_LIKE.fullmatch(str(words)):
+        return f", or write timm:{words} for a model of timm, or a name of `vitral models`"
     return f", or the name (nearest: {', '.join(close)})" if close else ", or the name (`vitral models`)"
 
 

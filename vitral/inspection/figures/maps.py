@@ -45,7 +45,8 @@ def draw_attention_examples(pixels: np.ndarray, heats: np.ndarray, names: Sequen
         left.imshow(picture)
         right.imshow(spotlight(picture, heat))
         left.set_title(short(name, 24), fontsize=7, pad=2, loc="left")
-    figure.suptitle("Input and attention (rollout); brightest = most attention")
+    parted = " " if pairs > 1 else "\n"  # one pair is narrower than the title
+    figure.suptitle(f"Input and attention (rollout);{parted}brightest = most attention")
     return figure
 
 
@@ -94,7 +95,7 @@ def draw_methods(pixels: np.ndarray, heats: Mapping[str, np.ndarray], names: Seq
                 axes[row, column].set_title(method, fontsize=8, pad=2)
     for ax in axes.flat:
         bare(ax)
-    heat_bar(figure, axes, "value / each map’s maximum")
+    heat_bar(figure, axes, "value / each\nmap’s maximum")
     return figure
 
 
