@@ -75,7 +75,7 @@ def test_a_run_that_was_killed_with_its_cache_leaves_none_when_it_is_done(
 ) -> None:
     """Killed after the last checkpoint: the next start has nothing to learn, and opens no cache."""
     with monkeypatch.context() as killed:
-        killed.setattr(session.Session, "put_away", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(stream.Stream, "put_away", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(pictures, tmp_path / "run", runtime__cache="disk")
     assert any((tmp_path / "run" / "cache").iterdir())

@@ -192,7 +192,7 @@ def test_the_model_sees_pictures_as_large_as_are_allowed(folder: Path, tmp_path:
     model = Model(network, Preprocessing(crop=(32, 32)), ("a", "b")).save(tmp_path / "model")
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "decode", lambda source, most, *_: (seen.append(most), decode(source, most))[1])
+        patch.setattr(evaluation, "decode", lambda source, most, **_: (seen.append(most), decode(source, most))[1])
         checked(folder, "--model", str(model), "--max-pixels", "100000000", capsys=capsys)
     assert seen == [100_000_000] * 10
 
