@@ -376,20 +376,28 @@ def test_training_evaluate_and_predict_agree_to_the_bit(
         assert [(g["label"], g["probability"]) for g in answer["predictions"]] == alone
 
 
+COMMAND = [
+    sys.executable, "-m", "vitral", "train", "--model", "ViT-Ti/4", "--model.width", "16",
+    "--model.depth", "1", "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "200", "--batch-size", "4",
+    "--training.checkpoint-every", "10 steps", "--training.evaluate-every", "50 steps", "--device", "cpu", "--json",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def commanded(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, str]]:
+    """What `COMMAND` says and writes when nothing stops it."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = subprocess.run([*COMMAND, str(pictures), "--out", "whole"], cwd=folder, capture_output=True, check=True)
+    return json.loads(done.stdout), digest(folder / "whole")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_the_real_command_stopped_by_a_signal_goes_on_with_the_same_command(
-    pictures: Path, tmp_path: Path, number: signal.Signals, code: int
+    pictures: Path, commanded: tuple[Any, dict[str, str]], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    words = [
-        sys.executable, "-m", "vitral", "train", str(pictures), "--model", "ViT-Ti/4", "--model.width", "16",
-        "--model.depth", "1", "--model.num-heads", "2", "--model.mlp-dim", "32", "--steps", "400", "--batch-size", "4",
-        "--training.checkpoint-every", "10 steps", "--training.evaluate-every", "100 steps", "--device", "cpu",
-    ]  # fmt: skip
-    whole = subprocess.run([*words, "--out", "whole", "--json"], cwd=tmp_path, capture_output=True, check=True)
-    running = subprocess.Popen(
-        [*words, "--out", "cut", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    words = [*COMMAND, str(pictures), "--out", "cut"]
+    running = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not (tmp_path / "cut" / "checkpoints" / "latest").exists():
         assert time.monotonic() < deadline
@@ -401,10 +409,11 @@ def test_the_real_command_stopped_by_a_signal_goes_on_with_the_same_command(
     if number != signal.SIGKILL:
         assert json.loads(out)["finished"] is False
         assert b"To go on: vitral train" in said.replace(b"\n", b" ")
-    again = subprocess.run([*words, "--out", "cut", "--json"], cwd=tmp_path, capture_output=True, check=True)
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True)
     assert b"resuming at step" in again.stderr
-    assert json.loads(again.stdout)["metrics"] == json.loads(whole.stdout)["metrics"]
-    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+    whole, digested = commanded
+    assert json.loads(again.stdout)["metrics"] == whole["metrics"]
+    assert digest(tmp_path / "cut") == digested
 
 
 def test_the_picture_itself_decides_not_its_way_in(uninterrupted: Path, tmp_path: Path) -> None:
