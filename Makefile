@@ -4,6 +4,12 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version 
 BIN := .venv/bin
 PICTURES ?=
 
+# Some tests wait, for a server or a process that was killed: one more than cores keeps those busy.
+TESTERS ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
+
+# Tests start many processes: without bytecode on disk each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test check format bench docs wheel audit clean
 
 setup: .venv/ready
@@ -29,7 +35,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 format: setup
 	$(BIN)/ruff format .

@@ -12,6 +12,7 @@ import pytest
 
 from tests.pictures import picture, write_folder
 from tests.serving.stopping import stopped_once_ready
+from tests.test_readme import commands as of_readme
 from vitral.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +44,12 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """(page, command) of every line that starts with a prompt."""
-    lines = [(page, line) for page, block in blocks("console") for line in block.splitlines()]
-    return [(page, line[2:]) for page, line in lines if line.startswith("$ vitral ")]
+    """(page, command) of every line that starts with a prompt, where it stands first; those of the README's table are
+    run by its own test."""
+    lines = [(page, line[2:]) for page, block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
+    first = {command: page for page, command in reversed(lines) if command.startswith("vitral ")}
+    elsewhere = of_readme()
+    return [(page, command) for command, page in reversed(first.items()) if command not in elsewhere]
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
