@@ -26,6 +26,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -45,6 +47,9 @@ from tests.serving.load import closed_loop, open_loop, quantile, ticking
 ROWS = ("vitral", "vitral auto", "vitral int8", "plain", "litserve")
 READY = {"litserve": "/health"}
 SHARE = 0.7
+
+STOPPING = 15.0
+"""Seconds that a server may take to end by itself."""
 
 
 def plain(folder: str, port: int) -> None:
@@ -110,7 +115,8 @@ def running(row: str, arguments: argparse.Namespace, folder: str) -> Iterator[tu
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with subprocess.Popen(words_of(row, arguments, folder, port), stdout=subprocess.DEVNULL) as process:
+    words = words_of(row, arguments, folder, port)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             while not answers(port, READY.get(row, "/readyz")):
                 if process.poll() is not None:
@@ -119,6 +125,10 @@ def running(row: str, arguments: argparse.Namespace, folder: str) -> Iterator[tu
             yield port, process.pid
         finally:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOPPING)
+            with contextlib.suppress(ProcessLookupError):  # what it left running would slow the next row
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def answers(port: int, path: str) -> bool:
