@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +95,25 @@ def test_it_serves_until_sigterm_whatever_happens_to_its_models_process(tmp_path
     assert [model["name"] for model in document["models"]] == ["my"]
     assert "every accepted request was answered" in rest
     assert KEY not in out + rest + "".join(said)
+
+
+def test_an_answer_in_parts_waits_for_no_acknowledgement() -> None:
+    async def connection_has_no_delay() -> bool:
+        accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            writer.close()
+
+        bound = bind("127.0.0.1", 0)
+        async with await asyncio.start_server(connected, sock=bound):
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            found = await accepted
+            writer.close()
+            return found
+
+    assert asyncio.run(connection_has_no_delay())
 
 
 def test_a_port_that_is_taken_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,12 @@ def bind(host: str, port: int) -> socket.socket:
         UnavailableError: the port is taken, or not for us. UsageError: no such address here.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise UsageError(f"--host {host}: there is no such address ({error}).") from error
-    bound = socket.socket(family, kind)
+    # asyncio sends small parts of answers at once only on sockets that say they are TCP's; on others the second part
+    # waits for the client to acknowledge the first, which takes it 40 ms.
+    bound = socket.socket(family, kind, protocol)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
