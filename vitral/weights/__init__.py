@@ -43,10 +43,10 @@ LAYOUTS: dict[str, Layout] = {
 """Layouts that can be read, by name, in the order in which they are asked: first what names alone tell."""
 
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+"""Files in a folder that may be its weights."""
 
 TIMM_LIKE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+(\.[a-z0-9_]+)?")
 """How timm spells its models: vit_base_patch16_224, or with a tag, like .augreg_in21k_ft_in1k."""
-"""Files in a folder that may be its weights."""
 
 
 @dataclass(frozen=True)
