@@ -180,12 +180,22 @@ def _overview() -> str:
     )
 
 
+def _speaks() -> bool:
+    """Whether standard output is this process's: of several that torchrun started, it is the first one's."""
+    from vitral.training.distributed import group_of
+
+    try:
+        return group_of().leads
+    except UsageError:  # which process this is, nobody can tell
+        return True
+
+
 def _fail(error: BaseException, code: int, as_json: bool, words: list[str], sentence: str | None = None) -> int:
     if "--debug" in words:
         traceback.print_exception(error)
     message = sentence or str(error)
     try:
-        if as_json:
+        if as_json and _speaks():
             print(json.dumps({"error": {"code": code, "kind": type(error).__name__, "message": message}}))
         sys.stdout.flush()
     except OSError:  # standard output itself is what failed; the exit must not fail on it once more

@@ -79,6 +79,22 @@ def test_verbs_that_are_the_work_of_one_process_say_so(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_goes_wrong_in_all_is_one_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    said = {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert main(["evaluate", str(tmp_path / "nowhere"), str(tmp_path), "--json"]) == 66
+        said[rank] = capsys.readouterr()
+    assert json.loads(said["0"].out)["error"]["code"] == 66
+    assert said["1"].out == ""
+    assert "nowhere" in said["1"].err  # a fault of this process alone would be told by nobody else
+
+
 @pytest.mark.parametrize(("count", "block", "size"), [(93, 32, 2), (93, 32, 5), (7, 1, 3), (0, 32, 2), (64, 32, 1)])
 def test_every_picture_is_exactly_one_s(count: int, block: int, size: int) -> None:
     dealt = [Group(0, size).dealt(count, block, rank) for rank in range(size)]
