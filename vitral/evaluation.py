@@ -58,8 +58,10 @@ def evaluate_split(
         sources, lambda source: prepare(decode(source, max_pixels, briefly=True), model.preprocessing), workers
     )
     own = gather(model.over(read, model.logits), len(sources), len(model.classes), stop)
-    answers = None if own is None else _together(own, len(split), group)
-    return None if answers is None else measure(answers, split.labels, model.classes, model.multi_label)
+    if own is None:
+        return None
+    answers = Answers(*_together(*own, len(split), group))
+    return measure(answers, split.labels, model.classes, model.multi_label) if group.leads else None
 
 
 def only_present(model: Model, split: Split) -> tuple[Model, Split]:
@@ -156,33 +158,39 @@ def right_of(model: Model, logits: np.ndarray, labels: Sequence[tuple[int, ...]]
     return hits(logits, labels, model.multi_label)["exact_match" if model.multi_label else "top1"]
 
 
-def probing(
-    model: Model, dataset: Dataset, workers: int, max_pixels: int, group: Group = ALONE
-) -> tuple[Probing, str, dict[str, str]] | None:
-    """Features of all pictures of a data set with one label per picture, each computed once.
+Represented = dict[str, tuple[np.ndarray, dict[int, str]]]
+"""By split, what the head sees of its pictures, and why some could not be read: see `represent_split`."""
+
+
+def represent(model: Model, dataset: Dataset, workers: int, max_pixels: int, group: Group = ALONE) -> Represented:
+    """What the head sees of all pictures of a data set, each looked at once.
+
+    Args:
+        group: who shares the work; only the process that leads is given more than its own part.
+    """
+    return {
+        name: represent_split(model, split, workers, max_pixels, group=group) for name, split in dataset.splits.items()
+    }
+
+
+def probing(dataset: Dataset, represented: Represented) -> tuple[Probing, str, dict[str, str]]:
+    """Features of a data set with one label per picture, in the parts that probes ask for.
 
     Probes learn from train and validation and are measured on test; settings are chosen on validation. Without a
     test split they are measured on validation, and settings are chosen on a fifth of train.
 
-    Args:
-        group: who shares the work.
-
     Returns:
         the features, the name of the split that is measured, and why pictures could not be read, by path: those of
-        train and validation are left out, those of test count as wrong. `None` to a process that does not lead.
+        train and validation are left out, those of test count as wrong.
     """
     tested = TEST if TEST in dataset.splits else VALIDATION
     features, labels, readable = {}, {}, {}
     unreadable: dict[str, str] = {}
     for name, split in dataset.splits.items():
-        features[name], bad = represent_split(model, split, workers, max_pixels, group=group)
-        if not group.leads:
-            continue
+        features[name], bad = represented[name]
         labels[name] = truths(split.labels)
         readable[name] = ~np.isin(np.arange(len(split)), list(bad))
         unreadable |= {str(split.sources[sample]): reason for sample, reason in bad.items()}
-    if not group.leads:
-        return None
     learnt = [name for name in dataset.splits if name != tested]
     train = np.concatenate([features[name][readable[name]] for name in learnt])
     train_labels = np.concatenate([labels[name][readable[name]] for name in learnt])
@@ -206,12 +214,10 @@ def represent_split(
 ) -> tuple[np.ndarray, dict[int, str]]:
     """What the head sees of each picture [pictures, width] float32, and why some could not be read (rows of 0).
 
-    A process of several that does not lead is given its own part.
-
     Args:
         tell: is told, after each batch, how many pictures are done.
         read: makes a picture's pixels; the model's own preprocessing by default.
-        group: who shares the work.
+        group: who shares the work; only the process that leads is given more than its own part.
     """
 
     def usual(source: Source) -> np.ndarray:
@@ -227,8 +233,8 @@ def represent_split(
             found = np.zeros((len(sources), rows.shape[1]), dtype=np.float32) if found is None else found
             found[batch.samples] = rows
             tell(int(batch.samples.max()) + 1)
-    own = Answers(np.zeros((len(sources), 1), dtype=np.float32) if found is None else found, unreadable)
-    return _together(own, len(split), group) or own
+    own = np.zeros((len(sources), 1), dtype=np.float32) if found is None else found
+    return _together(own, unreadable, len(split), group)
 
 
 # Several processes ---------------------------------------------------------------------------------
@@ -241,20 +247,31 @@ def _own(split: Split, group: Group) -> Sequence[Source]:
     return [split.sources[k] for k in group.dealt(len(split), BATCH_SIZE)]
 
 
-def _together(own: Answers, count: int, group: Group) -> Answers | None:
-    """What all processes found of `count` pictures, in the order of the split, in the process that leads."""
+def _together(
+    own: np.ndarray, unreadable: dict[int, str], count: int, group: Group
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Rows [count, width] float32 of all processes' pictures, in the order of the split, and why some have none.
+
+    Args:
+        own: rows of this process's pictures, of width 1 if it could read none of them.
+        unreadable: why, by their positions among its pictures.
+        count: pictures of all.
+
+    Returns:
+        to a process that does not lead, what it gave.
+    """
     if group.size == 1:
-        return own
-    facts = group.together(json.dumps([own.logits.shape[1], own.unreadable]).encode())
-    rows = group.together(own.logits.tobytes())
+        return own, unreadable
+    facts = group.together(json.dumps([own.shape[1], unreadable]).encode())
+    rows = group.together(own.tobytes())
     if not group.leads:
-        return None
+        return own, unreadable
     parts = [json.loads(words) for words in facts]
     whole = np.zeros((count, max(width for width, _ in parts)), dtype=np.float32)
-    unreadable: dict[int, str] = {}
+    why: dict[int, str] = {}
     for rank, ((width, reasons), row) in enumerate(zip(parts, rows, strict=True)):
         dealt = group.dealt(count, BATCH_SIZE, rank)
-        if width == whole.shape[1]:  # else it could read none of its pictures
+        if width == whole.shape[1]:
             whole[dealt] = np.frombuffer(row, dtype=np.float32).reshape(len(dealt), width)
-        unreadable |= {int(dealt[int(k)]): reason for k, reason in reasons.items()}
-    return Answers(whole, dict(sorted(unreadable.items())))
+        why |= {int(dealt[int(k)]): reason for k, reason in reasons.items()}
+    return whole, dict(sorted(why.items()))

@@ -54,9 +54,8 @@ def measure_corruptions(
         group: who shares the work.
 
     Returns:
-        `None` to a process that does not lead; else
         `levels` (name -> five shares), `mean` (name -> their mean), `top1` (the mean of those) with its `interval`
-        over the pictures, `seed`, and `count`.
+        over the pictures, `seed`, and `count`; `None` to a process that does not lead.
     """
     variants = [(name, level) for name in names for level in LEVELS]
     truth = truths(split.labels)

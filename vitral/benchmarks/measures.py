@@ -22,14 +22,14 @@ from vitral.benchmarks.study import Member, Study
 from vitral.config import DataConfig, Duration
 from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, Dataset
-from vitral.evaluation import probing, threads
+from vitral.evaluation import probing, represent, threads
 from vitral.evaluators import PROBES
 from vitral.models.counting import parts_of
 from vitral.overrides import override
 from vitral.planning import Plan, model_config, plan
 from vitral.recipes import RECIPES
 from vitral.run import Result, start
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 
 FLOPS_OF_A_STEP = 6
 """For each multiplication with its addition of a forward pass: two operations forward, four backward. With it Table 6
@@ -112,9 +112,8 @@ def measure(member: Member, seed: int, asked: Asked, screen: Screen) -> dict[str
 def _fewshot(run: Plan, result: Result, asked: Asked) -> dict[str, float]:
     model = load(result.model, str(run.config.runtime.device))
     model = model.with_preprocessing(resize=model.preprocessing.crop)
-    probed = probing(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
-    assert probed is not None, "there is one process"
-    features, _, _ = probed
+    seen = represent(model, asked.downstream, threads(run.config.runtime.workers), DataConfig().max_pixels)
+    features, _, _ = probing(asked.downstream, seen)
     return {name: value for name, value in PROBES["fewshot"](features).items() if name != "std"}
 
 

@@ -25,7 +25,7 @@ from vitral.console import Screen
 from vitral.datasets.dataset import TEST, TRAIN, VALIDATION, Dataset, Split
 from vitral.datasets.real import real_labels
 from vitral.errors import DataError
-from vitral.evaluation import evaluate_split, on_request, probing, threads
+from vitral.evaluation import evaluate_split, on_request, probing, represent, threads
 from vitral.evaluators import PROBES
 from vitral.planning import plan
 from vitral.recipes import RECIPES
@@ -90,9 +90,8 @@ def probed(method: str) -> Measure:
             asked.screen.decide(f"{entry.name}: probes learn from {learnt}, {entry.probed} of each class at most")
         model = asked.prepared(resize=asked.model.preprocessing.crop)
         asked.screen.progress(f"{entry.name}: features of {sum(map(len, dataset.splits.values())):,} pictures")
-        probed = probing(model, dataset, asked.workers, DataConfig().max_pixels)
-        assert probed is not None, "there is one process"
-        found, tested, unreadable = probed
+        seen = represent(model, dataset, asked.workers, DataConfig().max_pixels)
+        found, tested, unreadable = probing(dataset, seen)
         _tell(unreadable, asked.screen)
         if not len(found.train) or not len(found.test):
             raise DataError("no picture to learn from or to measure on could be read.")
@@ -204,7 +203,7 @@ def _run(
     made = {name: metrics[name] for name in ("top1", "count", "unreadable")}
     made |= {"train_count": len(dataset.splits[TRAIN]), "run": str(folder)}
     if measured == TEST and entry.real(asked.data) is not None:
-        from vitral.serving.predictor import load
+        from vitral.serving.loading import load
 
         model = load(result.model, str(asked.model.device))
         answered = evaluate_split(model, dataset.splits[TEST], asked.workers, DataConfig().max_pixels)

@@ -35,10 +35,10 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     """Extract features once, then probe; the document holds accuracies like `5shot`, `20nn`, `1nn` and `linear`."""
     from vitral.config import DataConfig, RuntimeConfig
     from vitral.datasets import read
-    from vitral.evaluation import probing, threads
+    from vitral.evaluation import probing, represent, threads
     from vitral.evaluators import PROBES
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     arguments.group.settle()
@@ -48,11 +48,11 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     say(dataset, screen)
     screen.progress(f"features of {sum(map(len, dataset.splits.values())):,} pictures")
     workers = threads(runtime.workers, arguments.group)
-    found = probing(model, dataset, workers, data.max_pixels, arguments.group)
+    seen = represent(model, dataset, workers, data.max_pixels, arguments.group)
     screen.end_progress()
-    if found is None:  # another process goes on
+    if not arguments.group.leads:  # another process goes on
         return 0, {}
-    made, tested, unreadable = found
+    made, tested, unreadable = probing(dataset, seen)
     for path, reason in list(unreadable.items())[:10]:
         screen.warn(f"{path}: {reason}")
     if not len(made.train) or not len(made.test):
