@@ -22,7 +22,8 @@ from vitral.logistic import STD_EPS, Logistic
 from vitral.models.vit import VisionTransformer, ViTConfig
 from vitral.planning import plan
 from vitral.run import Result, start
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 WORDS: dict[str, Any] = {
     "schedule.duration": Duration(2, "steps"), "training.batch_size": 4, "runtime.device": "cpu", "runtime.workers": 0,

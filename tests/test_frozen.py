@@ -22,7 +22,8 @@ from vitral.evaluation import represent_split
 from vitral.planning import plan
 from vitral.run import Result, start
 from vitral.run_folder import finished_step
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.session import Session
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Progress

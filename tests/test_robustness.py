@@ -19,7 +19,7 @@ from vitral.data.corruptions import CORRUPTIONS, corrupt
 from vitral.datasets.dataset import Split
 from vitral.errors import UsageError
 from vitral.robustness import ALEXNET, mean_corruption_error, measure_corruptions
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
         "--model.mlp-dim", "32", "--batch-size", "8", "--device", "cpu", "--workers", "0"]  # fmt: skip

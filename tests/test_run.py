@@ -26,7 +26,7 @@ from vitral.data.loader import Batch
 from vitral.errors import DataError, NonFiniteError, UsageError
 from vitral.planning import plan
 from vitral.run import Result, start
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 from vitral.session import Session
 from vitral.training.interrupt import Interrupt
 from vitral.training.loop import Progress

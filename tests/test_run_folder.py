@@ -19,7 +19,7 @@ from vitral.errors import StorageError, UsageError
 from vitral.planning import plan
 from vitral.run import Result, start
 from vitral.run_folder import alone
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 
 SHORT = {"schedule__duration": Duration(6, "steps")}
 

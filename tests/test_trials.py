@@ -21,7 +21,7 @@ from vitral.errors import UsageError
 from vitral.models import VARIANTS
 from vitral.planning import plan
 from vitral.run import Result, preview, start
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 from vitral.session import Session
 from vitral.training import memory, precision, rate_finder
 from vitral.training.loop import Progress

@@ -15,8 +15,9 @@ import torch
 from tests.pictures import COLOURS, picture, write_folder
 from vitral.cli import main
 from vitral.errors import DataError
-from vitral.serving import predictor
-from vitral.serving.predictor import Model, load
+from vitral.serving import loading
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 TINY = ["--model", "ViT-Ti/4", "--image-size", "8", "--model.width", "16", "--model.depth", "1", "--model.num-heads", "2",
         "--model.mlp-dim", "32", "--batch-size", "8", "--device", "cpu", "--workers", "0"]  # fmt: skip
@@ -282,7 +283,7 @@ def test_labels_of_a_model_without_names_are_said_to_be_numbers(
     made = Model(named.network, named.preprocessing, None)
     assert (made.classes, made.named, named.named) == (("0", "1", "2"), False, True)
     assert not made.with_preprocessing(resize=9).named
-    monkeypatch.setattr(predictor, "load", lambda *_: made)
+    monkeypatch.setattr(loading, "load", lambda *_: made)
     models = ["M"] if verb == "evaluate" else ["M", "M"]
     assert main([verb, *models, str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("names no classes: labels are taken as their numbers") == len(models)

@@ -27,8 +27,8 @@ from vitral.version import VERSION
 if TYPE_CHECKING:
     from vitral.estimator import VitClassifier as VitClassifier
     from vitral.models import create_model as create_model
+    from vitral.serving.loading import load as load
     from vitral.serving.predictor import Model as Model
-    from vitral.serving.predictor import load as load
 
 __version__ = VERSION
 
@@ -36,7 +36,7 @@ _LAZY = {
     "Model": "vitral.serving.predictor",
     "VitClassifier": "vitral.estimator",
     "create_model": "vitral.models",
-    "load": "vitral.serving.predictor",
+    "load": "vitral.serving.loading",
 }
 
 __all__ = [  # noqa: RUF022 - the lazy ones first

@@ -16,7 +16,8 @@ from vitral.errors import DataError, UnavailableError
 from vitral.evaluation import threads
 from vitral.planning import Plan, plan
 from vitral.run import start
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

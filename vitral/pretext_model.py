@@ -1,6 +1,6 @@
 """`PretextModel`: what pre-training without labels leaves, with its decoder or colours; and `load`.
 
-`vitral.serving.predictor.load` opens the same folder as a classifier whose head is still to be learned.
+`vitral.serving.loading.load` opens the same folder as a classifier whose head is still to be learned.
 """
 
 from __future__ import annotations

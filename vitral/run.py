@@ -48,7 +48,8 @@ from vitral.run_folder import (
     total_steps,
 )
 from vitral.serving.device import choose_device
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.session import Session
 from vitral.training import checkpoint, lora
 from vitral.training.averaging import Average

@@ -12,7 +12,8 @@ from vitral.config import DistillationConfig, Preprocessing
 from vitral.data.preprocessing import to_json
 from vitral.errors import UsageError
 from vitral.models.digest import weights_digest
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.training.distillation import Teacher
 
 DIGITS = 16
@@ -27,7 +28,7 @@ def find(config: DistillationConfig, classes: Sequence[str]) -> tuple[Model, str
 
     Raises:
         UsageError: its answers cannot be brought to our classes, or it is not the one that `config.digest` tells.
-        MissingInputError, DataError, UnavailableError: as `vitral.serving.predictor.load`.
+        MissingInputError, DataError, UnavailableError: as `vitral.serving.loading.load`.
     """
     name = config.teacher
     assert name is not None, "asked for only where there is one"

@@ -29,7 +29,8 @@ from vitral.planning import Plan
 from vitral.recipes import RECIPES
 from vitral.run import Result
 from vitral.run_folder import held
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_flipped_labels_of_real_photographs_are_found_by_real_weights() -> None:
     flowers = DATA / "flowers12_224" / "train"
     if not flowers.is_dir() or not WEIGHTS.is_dir():
         pytest.skip("no real photographs or weights beside the project")
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     folders = sorted(flowers.iterdir())[:4]
     paths = [path for folder in folders for path in sorted(folder.iterdir())[:20]]

@@ -251,7 +251,7 @@ from vitral.backends import open_backend
 from vitral.exporters import openvino
 from vitral.exporters.options import Options
 from vitral.exporters.parity import compare, synthetic
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 model = load({str(folder)!r})
 pictures = synthetic((16, 8), 24)
 file = openvino.write(model, Path({str(tmp_path)!r}), Options("int8-static", True, pictures, Path({str(exported / "model.onnx")!r})))

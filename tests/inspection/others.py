@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests import peers
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 16,

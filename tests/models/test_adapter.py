@@ -19,7 +19,8 @@ from vitral.config import Preprocessing
 from vitral.errors import DataError, UnavailableError, UsageError
 from vitral.models import adapter, build_network, configuration
 from vitral.models.adapter import AdapterConfig, layers_in_order
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.weights import build, read
 from vitral.weights.timm import adapter as timm_adapter
 

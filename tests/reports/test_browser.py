@@ -131,7 +131,7 @@ def test_the_page_stays_below_10_mb_and_a_gallery_that_is_gone_is_named(run: Pat
 
 def test_the_confusion_matrix_is_scikit_learns(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = pytest.importorskip("sklearn.metrics", reason="the oracle, scikit-learn, is not installed")
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     model = load(run / "run" / "model")
     paths = [path for path in sorted((run / "pictures" / "test").rglob("*.png")) if "broken" not in path.name]

@@ -16,7 +16,8 @@ from vitral.cli import main
 from vitral.config import Preprocessing
 from vitral.errors import DataError, UnreadableImageError, UsageError
 from vitral.models.vit import VisionTransformer, ViTConfig
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 
 
 def model(patch: int, width: int, heads: int, size: int, classes: int, **changes: object) -> Model:

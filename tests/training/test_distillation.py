@@ -21,7 +21,8 @@ from vitral.models.deit import DistilledConfig
 from vitral.models.vit import ViTConfig
 from vitral.planning import plan
 from vitral.run import Result, start
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.training.distillation import Teacher, build_distillation, hard, soft
 
 

@@ -19,7 +19,8 @@ from vitral.models import build_network
 from vitral.models.vit import ViTConfig
 from vitral.planning import plan
 from vitral.run import Result, preview, start
-from vitral.serving.predictor import Model, load
+from vitral.serving.loading import load
+from vitral.serving.predictor import Model
 from vitral.session import Session
 from vitral.training.loop import Progress
 from vitral.training.resolution import Resolution, at_size

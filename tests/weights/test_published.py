@@ -12,7 +12,7 @@ import pytest
 
 from vitral.catalogue import PUBLISHED
 from vitral.errors import UnavailableError, UsageError
-from vitral.serving.predictor import load
+from vitral.serving.loading import load
 from vitral.weights.published import fetch, located
 from vitral.weights.sources import download
 from vitral.weights.sources.cache import cache_folder

@@ -77,7 +77,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.benchmarks.protocols import Asked
     from vitral.benchmarks.sweep import sweep
     from vitral.config import Duration
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     if not arguments.data and not arguments.own:
         raise UsageError("there are no pictures: name the folder of the data sets with --data, or add --own PICTURES.")

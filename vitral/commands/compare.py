@@ -100,7 +100,7 @@ def _prepare(arguments: argparse.Namespace, path: str, screen: Screen) -> tuple[
     """The model, and the pictures to measure it on; errors name the model."""
     from vitral.config import RuntimeConfig
     from vitral.overrides import override
-    from vitral.serving.predictor import load, require_classes
+    from vitral.serving.loading import load, require_classes
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))
     try:

@@ -138,7 +138,7 @@ def _features_of(
     from vitral.datasets import Split
     from vitral.errors import DataError
     from vitral.evaluation import represent_split, threads
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     model = load(name, runtime.device)
 

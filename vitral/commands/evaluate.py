@@ -101,7 +101,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
 def _prepare(arguments: argparse.Namespace, screen: Screen) -> tuple[Any, Labelled, Any]:
     """The model, the pictures to measure it on, and their ReaL labels if those were asked for."""
     from vitral.datasets.real import real_labels
-    from vitral.serving.predictor import load, require_classes
+    from vitral.serving.loading import load, require_classes
 
     arguments.group.settle()
     model = load(arguments.model, _runtime(arguments).device).with_preprocessing(**section(arguments, "preprocessing."))

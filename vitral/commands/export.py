@@ -78,7 +78,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.exporters.folder import export, supported
     from vitral.exporters.options import Options
     from vitral.serving.exported import MARK, is_export
-    from vitral.serving.predictor import load, require_classes
+    from vitral.serving.loading import load, require_classes
     from vitral.weights.aside import require_own
 
     if is_export(arguments.model):

@@ -53,7 +53,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.findings.measure import MOST, Request, look
     from vitral.inspection import figures
     from vitral.overrides import override
-    from vitral.serving.predictor import load, require_classes
+    from vitral.serving.loading import load, require_classes
 
     figures.available()
     given = list(itertools.islice(listed(arguments.pictures, DataConfig()).pictures, MOST + 1))

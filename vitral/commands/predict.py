@@ -75,7 +75,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     from vitral.datasets.pictures import listed
     from vitral.evaluation import threads
     from vitral.overrides import override
-    from vitral.serving.predictor import load, require_classes
+    from vitral.serving.loading import load, require_classes
     from vitral.serving.stream import answered
 
     runtime = override(RuntimeConfig(), section(arguments, "runtime."))

@@ -56,7 +56,7 @@ def quantise(model: Model, arguments: argparse.Namespace, folder: Path, screen: 
     from vitral.exporters.choice import fastest, race, table
     from vitral.exporters.folder import adopt
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     workers = threads(override(RuntimeConfig(), section(arguments, "runtime.")).workers)
     arguments.split = None  # test, else validation, else all

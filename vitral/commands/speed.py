@@ -63,7 +63,7 @@ def call(arguments: argparse.Namespace, screen: Screen) -> tuple[int, dict[str, 
     from vitral.config import RuntimeConfig
     from vitral.models.counting import parts_of
     from vitral.overrides import override
-    from vitral.serving.predictor import load
+    from vitral.serving.loading import load
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

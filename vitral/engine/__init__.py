@@ -24,7 +24,8 @@ from vitral.inspection.methods import METHODS, Choice, methods_for, places, stre
 from vitral.inspection.subject import class_index, network_input
 from vitral.models import family_of
 from vitral.serving.exported import GraphNetwork
-from vitral.serving.predictor import BATCH_SIZE, Model, load, require_classes
+from vitral.serving.loading import load, require_classes
+from vitral.serving.predictor import BATCH_SIZE, Model
 
 CARD_LIMIT = 256 << 10
 """Bytes of a model card that are shown at most."""
